@@ -1,0 +1,105 @@
+# Needs Python 3.11 or newer (with venv), make, and a package index. Everything is installed below this folder:
+# .venv runs, tests and checks; .venv-gen generates code and locks. `make clean` removes both.
+
+PYTHON ?= python3
+VENV := .venv
+GEN := .venv-gen
+IMAGE := protos/usermeta.binpb
+ARGS ?=
+CHECKS := fmt-check lint type gen-check proto-breaking test
+
+# Every locked package has a wheel: no compiler is needed, and nothing that is not in the lock is installed.
+PIP_FLAGS := --quiet --disable-pip-version-check --no-input --require-virtualenv
+INSTALL_LOCKED = -m pip install $(PIP_FLAGS) --only-binary :all: --require-hashes -r
+INSTALL_PROJECT = -m pip install $(PIP_FLAGS) --no-index --no-deps --no-build-isolation --editable .
+
+.DEFAULT_GOAL := help
+.PHONY: help run test coverage check fmt fmt-check lint type gen gen-check proto-breaking proto-image lock dev clean
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/.run-installed ## Start the server (options: make run ARGS="--listen 127.0.0.1:50052")
+	@exec $(VENV)/bin/usermeta serve $(ARGS)
+
+test: dev ## Run the tests (options: make test ARGS="-k policy -x")
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+coverage: dev ## Run the tests and show the lines they miss
+	@$(VENV)/bin/python -m coverage run -m pytest $(ARGS)
+	@$(VENV)/bin/python -m coverage report
+
+check: ## Everything that CI runs: format, lint, types, generated code, breaking changes, tests
+	@for step in $(CHECKS); do \
+		start=$$(date +%s); \
+		echo "== $$step"; \
+		$(MAKE) $$step || { echo "== $$step FAILED after $$(( $$(date +%s) - start )) s" >&2; exit 1; }; \
+		echo "== $$step passed in $$(( $$(date +%s) - start )) s"; \
+	done
+
+fmt: dev ## Format Python and protos, and apply ruff's safe fixes
+	@$(VENV)/bin/ruff check --quiet --fix-only .
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/buf format --write protos
+
+fmt-check: dev ## Fail if `make fmt` would change the layout of a file
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/buf format --diff --exit-code protos
+
+lint: dev ## Lint Python (ruff), the floors (import-linter) and the protos (buf)
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/lint-imports --no-logo
+	@$(VENV)/bin/buf lint protos
+
+type: dev ## Check types (mypy, strict)
+	@$(VENV)/bin/mypy
+
+gen: $(GEN)/.installed ## Generate src/usermeta from protos/
+	@scripts/gen.sh $(GEN)/bin src
+
+gen-check: $(GEN)/.installed ## Fail if src/usermeta is not what `make gen` makes
+	@scripts/gen-check.sh $(GEN)/bin
+
+proto-breaking: dev ## Fail if the protos break callers of the committed image
+	@$(VENV)/bin/buf breaking protos --against $(IMAGE) --exclude-imports
+
+proto-image: dev ## Take the protos as they are as what callers rely on: refresh the committed image
+	@$(VENV)/bin/buf build protos --exclude-source-info --output $(IMAGE)
+
+lock: $(GEN)/.installed ## Regenerate requirements/*.lock (newest versions: make lock ARGS=--upgrade)
+	@scripts/lock.sh $(GEN)/bin $(ARGS)
+
+dev: $(VENV)/.dev-installed ## Install what the checks and tests need
+
+clean: ## Remove the environments and caches (the database in data/ stays)
+	@rm -rf $(VENV) $(GEN) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	@find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# --- environments ---------------------------------------------------------------------------------
+# The stamps make a second run instant. dev.lock holds all of run.lock, at the same versions.
+
+$(VENV)/bin/python $(GEN)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "usermeta needs Python 3.11 or newer; say which one: make PYTHON=python3.13" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv module; install it (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(@:/bin/python=)
+
+$(VENV)/.run-installed: requirements/run.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what the server needs into $(VENV) ..." >&2
+	@$(VENV)/bin/python $(INSTALL_LOCKED) requirements/run.lock
+	@$(VENV)/bin/python $(INSTALL_PROJECT)
+	@touch $@
+
+$(VENV)/.dev-installed: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what the tests and checks need into $(VENV) ..." >&2
+	@$(VENV)/bin/python $(INSTALL_LOCKED) requirements/dev.lock
+	@$(VENV)/bin/python $(INSTALL_PROJECT)
+	@touch $(VENV)/.run-installed $@
+
+$(GEN)/.installed: requirements/gen.lock | $(GEN)/bin/python
+	@echo "Installing the generators into $(GEN) ..." >&2
+	@$(GEN)/bin/python $(INSTALL_LOCKED) requirements/gen.lock
+	@touch $@
