@@ -1,0 +1,1 @@
+"""What callers of usermeta import: messages and gRPC stubs, generated from protos/."""
