@@ -1,0 +1,39 @@
+"""The pure document engine: JSON documents merged, patched, checked and written, without any input or output."""
+
+from usermeta_server.core.documents.canonical import (
+    MAX_NUMBER,
+    Container,
+    Json,
+    JsonObject,
+    dump,
+    equal,
+    load,
+    normal_form,
+    normal_number,
+)
+from usermeta_server.core.documents.json_patch import apply_patch
+from usermeta_server.core.documents.limits import Limits, seal
+from usermeta_server.core.documents.merge_patch import merge_patch
+from usermeta_server.core.documents.operations import MAX_OPERATIONS, MISSING, Missing, Op, Operation, check_operations
+
+__all__ = [
+    "MAX_NUMBER",
+    "MAX_OPERATIONS",
+    "MISSING",
+    "Container",
+    "Json",
+    "JsonObject",
+    "Limits",
+    "Missing",
+    "Op",
+    "Operation",
+    "apply_patch",
+    "check_operations",
+    "dump",
+    "equal",
+    "load",
+    "merge_patch",
+    "normal_form",
+    "normal_number",
+    "seal",
+]
