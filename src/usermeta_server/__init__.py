@@ -1,0 +1,1 @@
+"""The usermeta server: users' custom metadata for two audiences, over gRPC."""

@@ -1,0 +1,107 @@
+"""The parts that do not speak gRPC, put together: a store, the use cases on it, and who may use them."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from usermeta_server.auth.secret_keys import KeyRing
+from usermeta_server.auth.session_tokens import MAX_TTL, SessionTokens, new_signing_key
+from usermeta_server.core.documents import Limits
+from usermeta_server.core.metadata import Metadata
+from usermeta_server.core.pages import PageTokens
+from usermeta_server.core.secret_keys import SecretKeys
+from usermeta_server.core.sessions import Sessions
+from usermeta_server.core.use_cases import UseCases
+from usermeta_server.core.users import Users
+from usermeta_server.core.writes import Writes
+from usermeta_server.model import SecretKey, SigningKey
+from usermeta_server.settings import ServerSettings
+from usermeta_server.store.base import Reads, Store, Transaction
+from usermeta_server.store.sqlite import SqliteStore
+
+
+class App(NamedTuple):
+    """A store in use, and what is made of it."""
+
+    store: Store
+    use_cases: UseCases
+    ring: KeyRing
+    tokens: SessionTokens
+
+
+@asynccontextmanager
+async def open_app(settings: ServerSettings, *, rotate_session_key: bool = False) -> AsyncIterator[App]:
+    """Open the store of these settings, and close it when done.
+
+    Args:
+        settings: where the store is, and what documents may be.
+        rotate_session_key: whether new session tokens shall be signed with a new key.
+
+    Raises:
+        OperatorError: the store cannot be opened.
+    """
+    store = await SqliteStore.open(settings.database_url, cache_bytes=settings.cache)
+    try:
+        yield await _assemble(store, settings, rotate_session_key=rotate_session_key)
+    finally:
+        await store.close()
+
+
+async def _assemble(store: Store, settings: ServerSettings, *, rotate_session_key: bool) -> App:
+    limits = Limits(max_bytes=settings.metadata_max_bytes)
+    ring = KeyRing(await _all_secret_keys(store))
+    tokens = SessionTokens(await _signing_keys(store, rotate=rotate_session_key))
+    writes = Writes(store, await _secret(store, "request_digest"))
+    use_cases = UseCases(
+        users=Users(store, writes, limits),
+        metadata=Metadata(store, writes, limits),
+        sessions=Sessions(writes, tokens),
+        secret_keys=SecretKeys(store, writes, ring),
+        page_tokens=PageTokens(await _secret(store, "page_token")),
+        limits=limits,
+    )
+    return App(store, use_cases, ring, tokens)
+
+
+async def _secret(store: Store, name: str) -> bytes:
+    """Return the store's own 32 random bytes of that name, made on first use."""
+
+    def change(transaction: Transaction) -> bytes:
+        kept = transaction.secrets.get(name)
+        if kept is None:
+            kept = secrets.token_bytes(32)
+            transaction.secrets.put(name, kept)
+        return kept
+
+    return await store.write(Reads(secrets=(name,)), change)
+
+
+async def _all_secret_keys(store: Store) -> list[SecretKey]:
+    keys: list[SecretKey] = []
+    while page := await store.secret_keys(keys[-1].id if keys else ""):
+        keys.extend(page)
+    return keys
+
+
+async def _signing_keys(store: Store, *, rotate: bool) -> list[SigningKey]:
+    """Return the signing keys, with a new one if there is none or one is wanted.
+
+    A key that was superseded longer ago than any token lives is dropped.
+    """
+    kept = list(await store.signing_keys())
+    if kept and not rotate:
+        return kept
+    now = time.time_ns() // 1000
+    made = new_signing_key(now)
+    needed = [key for key, newer in zip(kept, [made, *kept], strict=False) if newer.create_time > now - MAX_TTL]
+
+    def change(transaction: Transaction) -> None:
+        transaction.signing_keys.put(made.id, made)
+        for key in kept:
+            if key not in needed:
+                transaction.signing_keys.put(key.id, None)
+
+    await store.write(Reads(), change)
+    return [made, *needed]

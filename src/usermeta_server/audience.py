@@ -1,0 +1,73 @@
+"""Who calls, and for which audience: set once by the interceptor, read by the handlers."""
+
+from contextvars import ContextVar
+from enum import StrEnum, unique
+from typing import NamedTuple
+
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.model import Scope
+
+
+@unique
+class Audience(StrEnum):
+    """Whom a method is for. It follows from the method's proto package, never from what a caller says."""
+
+    BACKEND = "backend"
+    FRONTEND = "frontend"
+
+
+@unique
+class PrincipalKind(StrEnum):
+    """What kind of credential a call came with."""
+
+    ANONYMOUS = "anonymous"
+    SECRET_KEY = "secret_key"  # noqa: S105  # the name of a kind, not a secret
+    USER = "user"
+
+
+class Principal(NamedTuple):
+    """Whose credential a call came with.
+
+    `id` is the key's or the user's id, empty for nobody; `scope` is the highest scope of a secret key;
+    `issue_time` (microseconds since the epoch) is when a session began, 0 for others.
+    """
+
+    kind: PrincipalKind
+    id: str = ""
+    scope: Scope | None = None
+    issue_time: int = 0
+
+    def __str__(self) -> str:
+        """Return the name under which logs, history and remembered requests know the principal."""
+        return f"{self.kind}:{self.id}" if self.id else str(self.kind)
+
+
+ANONYMOUS = Principal(PrincipalKind.ANONYMOUS)
+
+
+class Caller(NamedTuple):
+    """A call's audience, method (full path) and principal."""
+
+    audience: Audience
+    method: str
+    principal: Principal
+
+
+_current: ContextVar[Caller] = ContextVar("usermeta_caller")
+
+
+def set_caller(caller: Caller) -> None:
+    """Say who calls, for the rest of this task."""
+    _current.set(caller)
+
+
+def current_caller() -> Caller:
+    """Return who calls.
+
+    Raises:
+        UsermetaError: ACCESS_DENIED, when nobody said: a call without an audience may do nothing.
+    """
+    caller = _current.get(None)
+    if caller is None:
+        raise UsermetaError(Reason.ACCESS_DENIED)
+    return caller

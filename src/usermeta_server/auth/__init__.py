@@ -1,0 +1,1 @@
+"""Credentials: what a call proves who it is with."""

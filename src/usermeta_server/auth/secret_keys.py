@@ -1,0 +1,78 @@
+"""Secret keys, `sk_ID_SECRET`: found by their id, kept as a SHA-256 digest, compared in constant time.
+
+A plain hash is enough, for the secret is 256 random bits: there is nothing to guess.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from usermeta_server.audience import Principal, PrincipalKind
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.ids import new_id
+from usermeta_server.model import SecretKey
+
+_TOKEN: Final = re.compile(r"sk_([0-9a-v]{26})_([A-Za-z0-9_-]{43})", re.ASCII)
+
+
+class NewSecret(NamedTuple):
+    """A new key's id, its secret, and the digest to keep."""
+
+    key_id: str
+    secret: str
+    digest: bytes
+
+
+def new_secret() -> NewSecret:
+    """Make a new key."""
+    key_id = new_id("key")
+    secret = f"sk_{key_id.removeprefix('key_')}_{secrets.token_urlsafe(32)}"
+    return NewSecret(key_id, secret, _digest(secret))
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class KeyRing:
+    """All secret keys, in memory: a store has few of them, and every call of a backend needs one."""
+
+    def __init__(self, keys: Iterable[SecretKey]) -> None:
+        """Hold these keys."""
+        self._keys = {key.id: key for key in keys}
+
+    def __len__(self) -> int:
+        """Return how many keys there are, whether they work or not."""
+        return len(self._keys)
+
+    def put(self, key: SecretKey) -> None:
+        """Hold a key as it is now."""
+        self._keys[key.id] = key
+
+    def get(self, key_id: str) -> SecretKey:
+        """Return a key.
+
+        Raises:
+            UsermetaError: SECRET_KEY_NOT_FOUND.
+        """
+        key = self._keys.get(key_id)
+        if key is None:
+            raise UsermetaError(Reason.SECRET_KEY_NOT_FOUND)
+        return key
+
+    def authenticate(self, token: str, now: int) -> Principal:
+        """Return whom a token stands for at a time (microseconds).
+
+        Raises:
+            UsermetaError: CREDENTIAL_INVALID, CREDENTIAL_EXPIRED.
+        """
+        match = _TOKEN.fullmatch(token)
+        key = self._keys.get(f"key_{match[1]}") if match else None
+        if key is None or not hmac.compare_digest(key.digest, _digest(token)) or key.revoke_time:
+            raise UsermetaError(Reason.CREDENTIAL_INVALID)
+        if key.expire_time and key.expire_time <= now:
+            raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
+        return Principal(PrincipalKind.SECRET_KEY, key.id, max(key.scopes))

@@ -1,0 +1,104 @@
+"""The built-in issuer of session tokens: JWTs (RFC 7519) signed with Ed25519 (RFC 8037).
+
+The key is made on first start and kept in the store; several may exist at once, of which the newest signs.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from usermeta_server.audience import Principal, PrincipalKind
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.ids import new_id
+from usermeta_server.lru import LruMap
+from usermeta_server.model import SECOND, SigningKey
+
+ALGORITHM: Final = "EdDSA"
+TYPE: Final = "usermeta-session+jwt"
+ISSUER: Final = "usermeta"
+AUDIENCE: Final = "usermeta.frontend"
+MAX_TTL: Final = 24 * 3600 * SECOND
+"""How long a session token may work at the most, in microseconds."""
+_VERIFIED: Final = 100_000
+"""How many verified tokens are remembered: a signature check costs more than the rest of a call."""
+
+
+def new_signing_key(now: int) -> SigningKey:
+    """Make a signing key."""
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return SigningKey(new_id("sgn"), pem.decode(), now)
+
+
+def _load(key: SigningKey) -> Ed25519PrivateKey:
+    loaded = load_pem_private_key(key.private_pem.encode(), None)
+    if not isinstance(loaded, Ed25519PrivateKey):
+        raise TypeError(f"signing key {key.id} is no Ed25519 key")
+    return loaded
+
+
+class SessionTokens:
+    """Issues session tokens and verifies them."""
+
+    def __init__(self, keys: Iterable[SigningKey]) -> None:
+        """Sign with the newest of these keys, and verify with all."""
+        ordered = sorted(keys, key=lambda key: key.create_time)
+        self._signing_id = ordered[-1].id
+        self._signing = _load(ordered[-1])
+        self._verifying = {key.id: _load(key).public_key() for key in ordered}
+        self._verified: LruMap[str, tuple[Principal, int]] = LruMap(_VERIFIED)
+
+    def issue(self, user_id: str, now: int, ttl: int) -> tuple[str, int]:
+        """Return a token for a user, and when it stops working (all in microseconds, rounded to seconds)."""
+        issued, expires = now // SECOND, (now + ttl) // SECOND
+        claims: Mapping[str, str | int] = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": user_id,
+            "iat": issued,
+            "exp": expires,
+            "jti": secrets.token_urlsafe(12),
+        }
+        headers = {"kid": self._signing_id, "typ": TYPE}
+        return jwt.encode(dict(claims), self._signing, ALGORITHM, headers), expires * SECOND
+
+    def authenticate(self, token: str, now: int) -> Principal:
+        """Return whom a token stands for at a time (microseconds).
+
+        Raises:
+            UsermetaError: CREDENTIAL_INVALID, CREDENTIAL_EXPIRED.
+        """
+        principal, expire_time = self._verified.get(token) or self._verify(token)
+        if expire_time <= now:
+            raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
+        return principal
+
+    def _verify(self, token: str) -> tuple[Principal, int]:
+        try:
+            header = jwt.get_unverified_header(token)
+            key = self._verifying.get(header.get("kid", ""))
+            if key is None or header.get("typ") != TYPE:
+                raise UsermetaError(Reason.CREDENTIAL_INVALID)
+            claims = jwt.decode(
+                token,
+                key,
+                [ALGORITHM],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                # Expiry is checked at every use, by the caller: what is remembered here outlives it.
+                options={"require": ["exp", "iat", "sub"], "verify_exp": False, "verify_iat": False},
+            )
+        except jwt.PyJWTError as error:
+            raise UsermetaError(Reason.CREDENTIAL_INVALID) from error
+        principal = Principal(PrincipalKind.USER, claims["sub"], issue_time=claims["iat"] * SECOND)
+        verified = (principal, claims["exp"] * SECOND)
+        self._verified.put(token, verified, 1)
+        return verified

@@ -1,0 +1,115 @@
+"""Writing documents: merge, replace and patch are one operation with three kinds of edit."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from usermeta_server import policy
+from usermeta_server.audience import Caller
+from usermeta_server.core.documents import JsonObject, Limits, load, seal
+from usermeta_server.core.revision import check_etags, revise
+from usermeta_server.core.writes import Intent, Writes
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.ids import Stamp
+from usermeta_server.model import Document, User
+from usermeta_server.policy import WriteGrant
+from usermeta_server.store.base import Reads, Store, Transaction
+
+Edit = Callable[[JsonObject], JsonObject]
+"""What becomes of a document: a pure function, that leaves its argument as it is."""
+
+
+class MetadataWrite(NamedTuple):
+    """A write of documents that the policy allowed: the edits, and the etags that it expects."""
+
+    caller: Caller
+    grant: WriteGrant
+    edits: Mapping[Document, Edit]
+    expected_etags: Mapping[Document, str]
+
+
+class Metadata:
+    """The use cases that write documents."""
+
+    def __init__(self, store: Store, writes: Writes, limits: Limits) -> None:
+        """Make them with the limits that every document keeps."""
+        self._store = store
+        self._writes = writes
+        self._limits = limits
+
+    async def write(self, write: MetadataWrite, intent: Intent) -> User:
+        """Edit documents of one user, and return the user after it.
+
+        Raises:
+            UsermetaError: USER_NOT_FOUND, USER_BANNED, ETAG_MISMATCH, and what edits and limits raise.
+        """
+        user_id = write.grant.user_id
+
+        async def recall(outcome: str) -> User:
+            return policy.admit(write.caller, await self._store.user(outcome))
+
+        return await self._writes.perform(
+            intent,
+            Reads(users=(user_id,)),
+            lambda transaction, stamp: self._apply(transaction, stamp, write),
+            name=lambda _: user_id,
+            recall=recall,
+        )
+
+    async def write_batch(
+        self, writes: Sequence[MetadataWrite | UsermetaError], intent: Intent, *, atomic: bool
+    ) -> Sequence[User | UsermetaError]:
+        """Edit documents of many users in one transaction, and return for each the user after it or why not.
+
+        An item may be an error already, when it is malformed.
+
+        Raises:
+            UsermetaError: when `atomic`, the first failing item's, with its `index`.
+        """
+
+        def attempt(transaction: Transaction, stamp: Stamp, write: MetadataWrite | UsermetaError) -> User:
+            if isinstance(write, UsermetaError):
+                raise write
+            return self._apply(transaction, stamp, write)
+
+        def apply(transaction: Transaction, stamp: Stamp) -> list[User | UsermetaError]:
+            results: list[User | UsermetaError] = []
+            for index, write in enumerate(writes):
+                try:
+                    results.append(attempt(transaction, stamp, write))
+                except UsermetaError as error:
+                    if atomic:
+                        raise error.of_item(index) from None
+                    results.append(error.of_item(index))
+            return results
+
+        async def recall(outcome: str) -> list[User | UsermetaError]:
+            names = outcome.split()
+            users = await self._store.users([name for name in names if name not in Reason.__members__])
+            return [_recalled(name, users) for name in names]
+
+        return await self._writes.perform(
+            intent,
+            Reads(users=tuple(write.grant.user_id for write in writes if isinstance(write, MetadataWrite))),
+            apply,
+            name=lambda results: " ".join(map(_name, results)),
+            recall=recall,
+        )
+
+    def _apply(self, transaction: Transaction, stamp: Stamp, write: MetadataWrite) -> User:
+        user = policy.admit(write.caller, transaction.users.get(write.grant.user_id))
+        check_etags(write.expected_etags, user.document_etag)
+        edited: dict[str, str] = {
+            document: seal(edit(load(user.document(document))), document, self._limits).decode()
+            for document, edit in write.edits.items()
+        }
+        return revise(transaction, stamp, user, edited)
+
+
+def _name(result: User | UsermetaError) -> str:
+    return result.reason.name if isinstance(result, UsermetaError) else result.id
+
+
+def _recalled(name: str, users: Mapping[str, User]) -> User | UsermetaError:
+    if name in Reason.__members__:
+        return UsermetaError(Reason[name])
+    return users.get(name) or UsermetaError(Reason.USER_NOT_FOUND)

@@ -1,0 +1,53 @@
+"""What every write of a user has in common: expected etags before it, versions, etags and times after it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.ids import Stamp
+from usermeta_server.model import Document, User
+from usermeta_server.policy import VISIBLE, Viewer
+from usermeta_server.store.base import Transaction
+
+P = TypeVar("P", bound=str)
+
+
+def check_etags(expected: Mapping[P, str], current: Callable[[P], str]) -> None:
+    """Check the etags that a write expects; an empty one expects nothing.
+
+    Raises:
+        UsermetaError: ETAG_MISMATCH, with the current etag of each part that has another.
+    """
+    mismatched = {str(part): current(part) for part, etag in expected.items() if etag and etag != current(part)}
+    if mismatched:
+        raise UsermetaError(Reason.ETAG_MISMATCH, metadata=mismatched)
+
+
+def revise(transaction: Transaction, stamp: Stamp, user: User, values: Mapping[str, str | bool]) -> User:
+    """Write those of the new values that differ, and return the user after it.
+
+    A write that changes nothing keeps every etag and time. What the user themself is shown of them moves only
+    with what the user may read.
+    """
+    changed = {part: value for part, value in values.items() if getattr(user, part) != value}
+    if not changed:
+        return user
+    made: dict[str, Any] = {**changed, "version": transaction.next_version(), "update_time": stamp.now}
+    if not VISIBLE[Viewer.SELF].isdisjoint(changed):
+        made["visible_update_time"] = stamp.now
+    profile = set()
+    for part in changed:
+        if part in _DOCUMENTS:
+            made[f"{part}_etag"] = stamp.new_etag()
+        else:
+            profile.add(part)
+    if profile:
+        made["etag"] = stamp.new_etag()
+        if not VISIBLE[Viewer.SELF].isdisjoint(profile):
+            made["visible_etag"] = stamp.new_etag()
+    revised = user._replace(**made)
+    transaction.users.put(user.id, revised)
+    return revised
+
+
+_DOCUMENTS = frozenset(Document)

@@ -1,0 +1,21 @@
+"""All use cases together: what a service is given."""
+
+from typing import NamedTuple
+
+from usermeta_server.core.documents import Limits
+from usermeta_server.core.metadata import Metadata
+from usermeta_server.core.pages import PageTokens
+from usermeta_server.core.secret_keys import SecretKeys
+from usermeta_server.core.sessions import Sessions
+from usermeta_server.core.users import Users
+
+
+class UseCases(NamedTuple):
+    """The use cases, with what handlers need to read requests for them."""
+
+    users: Users
+    metadata: Metadata
+    sessions: Sessions
+    secret_keys: SecretKeys
+    page_tokens: PageTokens
+    limits: Limits

@@ -1,0 +1,205 @@
+"""The use cases about users themselves: make, find, change, erase."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from usermeta_server import policy
+from usermeta_server.audience import Caller, PrincipalKind
+from usermeta_server.core import profile
+from usermeta_server.core.documents import JsonObject, Limits, seal
+from usermeta_server.core.profile import ProfileValues
+from usermeta_server.core.revision import check_etags, revise
+from usermeta_server.core.writes import Intent, Writes
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.ids import Stamp
+from usermeta_server.model import Document, Identifier, IdentifierKind, User
+from usermeta_server.store.base import Reads, Store, Transaction
+
+
+class Users:
+    """The use cases about users themselves."""
+
+    def __init__(self, store: Store, writes: Writes, limits: Limits) -> None:
+        """Make them with the limits that every document keeps."""
+        self._store = store
+        self._writes = writes
+        self._limits = limits
+
+    async def create(
+        self, values: ProfileValues, documents: Mapping[Document, JsonObject], user_id: str, intent: Intent
+    ) -> User:
+        """Make a user, with an id of the caller's choice or, if that is empty, a new one.
+
+        Raises:
+            UsermetaError: IDENTIFIER_TAKEN, and what the limits of documents raise.
+        """
+        claimed = profile.identifiers(values)
+
+        def change(transaction: Transaction, stamp: Stamp) -> User:
+            texts: dict[str, str] = {
+                name: seal(value, f"user.{name}", self._limits).decode() for name, value in documents.items()
+            }
+            if user_id and transaction.users.get(user_id) is not None:
+                raise _taken("user_id")
+            user = new_user(transaction, stamp, {**values, **texts}, user_id)
+            claim(transaction, user, claimed)
+            return user
+
+        reads = Reads(users=(user_id,) if user_id else (), identifiers=claimed)
+        return await self._writes.perform(intent, reads, change, name=lambda user: user.id, recall=self._recall)
+
+    async def get(self, caller: Caller, user_id: str) -> User:
+        """Return a user that a call is about.
+
+        Raises:
+            UsermetaError: USER_NOT_FOUND, USER_BANNED.
+        """
+        user = self._store.cached_user(user_id) or await self._store.user(user_id)
+        return policy.admit(caller, user)
+
+    async def get_by(self, kind: IdentifierKind, value: str) -> User:
+        """Return the user that has an identifier.
+
+        Raises:
+            UsermetaError: USER_NOT_FOUND.
+        """
+        user = await self._store.user_by(profile.identifier(kind, value))
+        if user is None:
+            raise UsermetaError(Reason.USER_NOT_FOUND)
+        return user
+
+    async def get_profile(self, caller: Caller, user_id: str) -> User:
+        """Return a user for its profile; a caller with a session must be a user who may act.
+
+        Raises:
+            UsermetaError: USER_NOT_FOUND, USER_BANNED.
+        """
+        await self._admit_session(caller)
+        user = self._store.cached_user(user_id) or await self._store.user(user_id)
+        if user is None:
+            raise UsermetaError(Reason.USER_NOT_FOUND)
+        return user
+
+    async def get_profiles(self, caller: Caller, user_ids: Collection[str]) -> Mapping[str, User]:
+        """Return those of the users that exist, by id, for their profiles; see `get_profile`."""
+        await self._admit_session(caller)
+        return await self._store.users(user_ids)
+
+    async def _admit_session(self, caller: Caller) -> None:
+        if caller.principal.kind is PrincipalKind.USER:
+            await self.get(caller, caller.principal.id)
+
+    async def get_many(self, user_ids: Collection[str]) -> Mapping[str, User]:
+        """Return those of the users that exist, by id."""
+        return await self._store.users(user_ids)
+
+    async def update(
+        self, caller: Caller, user_id: str, values: ProfileValues, expected_etag: str, intent: Intent
+    ) -> User:
+        """Change profile fields, and return the user after it.
+
+        Raises:
+            UsermetaError: USER_NOT_FOUND, USER_BANNED, ETAG_MISMATCH, IDENTIFIER_TAKEN.
+        """
+        etag = policy.FIELDS[policy.viewer_of(caller, user_id)]["etag"]
+        claimed = profile.identifiers(values)
+
+        def change(transaction: Transaction, stamp: Stamp) -> User:
+            user = policy.admit(caller, transaction.users.get(user_id))
+            check_etags({"profile": expected_etag}, lambda _: str(etag(user)))
+            revised = revise(transaction, stamp, user, _with_verification(user, values))
+            claim(transaction, revised, claimed)
+            for identifier in set(profile.identifiers_of(user)) - set(profile.identifiers_of(revised)):
+                transaction.identifiers.put(identifier, None)
+            return revised
+
+        async def recall(outcome: str) -> User:
+            return await self.get(caller, outcome)
+
+        reads = Reads(users=(user_id,), identifiers=claimed)
+        return await self._writes.perform(intent, reads, change, name=lambda user: user.id, recall=recall)
+
+    async def delete(self, user_id: str, expected_etag: str, intent: Intent) -> None:
+        """Erase a user.
+
+        Raises:
+            UsermetaError: USER_NOT_FOUND, ETAG_MISMATCH.
+        """
+
+        def change(transaction: Transaction, _: Stamp) -> None:
+            user = transaction.users.get(user_id)
+            if user is None:
+                raise UsermetaError(Reason.USER_NOT_FOUND)
+            check_etags({"profile": expected_etag}, lambda _: user.etag)
+            transaction.next_version()
+            transaction.users.put(user_id, None)
+            for identifier in profile.identifiers_of(user):
+                transaction.identifiers.put(identifier, None)
+
+        async def recall(_: str) -> None:
+            return None
+
+        reads = Reads(users=(user_id,))
+        await self._writes.perform(intent, reads, change, name=lambda _: user_id, recall=recall)
+
+    async def _recall(self, user_id: str) -> User:
+        user = await self._store.user(user_id)
+        if user is None:
+            raise UsermetaError(Reason.USER_NOT_FOUND)
+        return user
+
+
+def new_user(transaction: Transaction, stamp: Stamp, values: Mapping[str, str | bool], user_id: str = "") -> User:
+    """Write a new user with these fields and documents; what is not given is unset or `{}`."""
+    blank = User(
+        id=user_id or stamp.new_id("user"),
+        version=transaction.next_version(),
+        external_id="",
+        username="",
+        email_address="",
+        email_address_verified=False,
+        first_name="",
+        last_name="",
+        image_url="",
+        banned=False,
+        public_metadata="{}",
+        private_metadata="{}",
+        unsafe_metadata="{}",
+        public_metadata_etag=stamp.new_etag(),
+        private_metadata_etag=stamp.new_etag(),
+        unsafe_metadata_etag=stamp.new_etag(),
+        etag=stamp.new_etag(),
+        visible_etag=stamp.new_etag(),
+        create_time=stamp.now,
+        update_time=stamp.now,
+        visible_update_time=stamp.now,
+    )
+    user = blank._replace(**dict[str, Any](values))
+    transaction.users.put(user.id, user)
+    return user
+
+
+def claim(transaction: Transaction, user: User, identifiers: Collection[Identifier]) -> None:
+    """Write that these identifiers are a user's.
+
+    Raises:
+        UsermetaError: IDENTIFIER_TAKEN, when one is another user's.
+    """
+    for identifier in identifiers:
+        holder = transaction.identifiers.get(identifier)
+        if holder is not None and holder != user.id:
+            raise _taken(f"user.{identifier.kind}")
+    for identifier in identifiers:
+        if transaction.identifiers.get(identifier) is None:
+            transaction.identifiers.put(identifier, user.id)
+
+
+def _with_verification(user: User, values: ProfileValues) -> ProfileValues:
+    """Return new values in which a new email address is not verified unless they say so."""
+    if values.get("email_address", user.email_address) == user.email_address:
+        return values
+    return {"email_address_verified": False, **values}
+
+
+def _taken(field: str) -> UsermetaError:
+    return UsermetaError(Reason.IDENTIFIER_TAKEN, f"{field} belongs to another user.", {"field": field})

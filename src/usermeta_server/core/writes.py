@@ -1,0 +1,90 @@
+"""How every mutating request is carried out: once for each request id, or only on trial."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, TypeVar
+
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.ids import Stamp
+from usermeta_server.model import HOUR, RememberedRequest, RequestKey
+from usermeta_server.store.base import Reads, Store, Transaction
+
+T = TypeVar("T")
+
+REMEMBERED_FOR: Final = 24 * HOUR
+"""How long a request id is remembered, in microseconds."""
+
+
+class Intent(NamedTuple):
+    """What makes a mutating request repeatable and triable.
+
+    `canonical` is the request in a form in which equal requests are equal bytes, without its request id and
+    without `validate_only`; it is needed only with a request id, which is empty when there is none.
+    """
+
+    principal: str
+    method: str
+    request_id: str = ""
+    canonical: bytes = b""
+    validate_only: bool = False
+
+
+class Writes:
+    """Carries out changes on a store."""
+
+    def __init__(self, store: Store, digest_key: bytes) -> None:
+        """Make it with the key of the digests: with it, a digest says nothing about its request."""
+        self._store = store
+        self._digest_key = digest_key
+
+    async def perform(
+        self,
+        intent: Intent,
+        reads: Reads,
+        change: Callable[[Transaction, Stamp], T],
+        *,
+        name: Callable[[T], str],
+        recall: Callable[[str], Awaitable[T]],
+    ) -> T:
+        """Carry out a change, or return what the same request made before.
+
+        Args:
+            intent: who asks for what, under which request id.
+            reads: what `change` looks at.
+            change: runs inside the transaction; returns the result.
+            name: gives the outcome to remember: which object, never its contents.
+            recall: returns what an outcome names, as it is now.
+
+        Raises:
+            UsermetaError: REQUEST_ID_REUSED, and whatever `change` and the store raise.
+        """
+        if not intent.request_id:
+            return await self._store.write(
+                reads,
+                lambda transaction: change(transaction, _stamp(transaction, intent)),
+                dry_run=intent.validate_only,
+            )
+        key = RequestKey(intent.principal, intent.request_id)
+        digest = self._digest(intent)
+
+        def once(transaction: Transaction) -> T | RememberedRequest:
+            remembered = transaction.requests.get(key)
+            if remembered is not None and remembered.expire_time > transaction.now:
+                if remembered.digest != digest:
+                    raise UsermetaError(Reason.REQUEST_ID_REUSED, metadata={"request_id": intent.request_id})
+                return remembered
+            result = change(transaction, _stamp(transaction, intent))
+            expire_time = transaction.now + REMEMBERED_FOR
+            transaction.requests.put(key, RememberedRequest(intent.method, digest, name(result), expire_time))
+            return result
+
+        result = await self._store.write(reads._replace(requests=(key,)), once, dry_run=intent.validate_only)
+        return await recall(result.outcome) if isinstance(result, RememberedRequest) else result
+
+    def _digest(self, intent: Intent) -> bytes:
+        method = intent.method.encode()
+        return hashlib.blake2b(method + b"\0" + intent.canonical, key=self._digest_key, digest_size=16).digest()
+
+
+def _stamp(transaction: Transaction, intent: Intent) -> Stamp:
+    return Stamp(0, real=False) if intent.validate_only else Stamp(transaction.now, real=True)

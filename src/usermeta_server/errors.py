@@ -1,0 +1,143 @@
+"""Domain errors: one exception, one enum of reasons, one catalogue that says what each means.
+
+Nothing here knows gRPC. The catalogue names a canonical status (AIP-193) for every reason;
+`interceptors/status.py` is the one place that turns it into a status on the wire.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, StrEnum, unique
+
+
+@unique
+class Status(StrEnum):
+    """The canonical statuses that a usermeta error can have, by their gRPC names."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    ABORTED = "ABORTED"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    INTERNAL = "INTERNAL"
+    UNAVAILABLE = "UNAVAILABLE"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+
+
+@unique
+class Reason(Enum):
+    """Why a call was refused: the `reason` of its ErrorInfo, with status and text.
+
+    The value is `(status, message)`; the message is what a client reads when the raiser
+    says nothing more exact. Each name is a value of `usermeta.type.v1.ErrorReason`, too.
+    """
+
+    CREDENTIAL_MISSING = (Status.UNAUTHENTICATED, "This method needs a credential: send 'authorization: Bearer …'.")
+    CREDENTIAL_INVALID = (Status.UNAUTHENTICATED, "The credential is not valid for this service.")
+    CREDENTIAL_EXPIRED = (Status.UNAUTHENTICATED, "The credential has expired.")
+
+    ACCESS_DENIED = (Status.PERMISSION_DENIED, "This caller may not do this.")
+    SCOPE_INSUFFICIENT = (Status.PERMISSION_DENIED, "The secret key lacks the scope that this method needs.")
+    USER_BANNED = (Status.PERMISSION_DENIED, "The user is banned.")
+
+    FIELD_INVALID = (Status.INVALID_ARGUMENT, "A field of the request is not valid.")
+    METADATA_TOO_LARGE = (Status.INVALID_ARGUMENT, "The document would be larger than allowed.")
+    METADATA_TOO_DEEP = (Status.INVALID_ARGUMENT, "The document would be nested deeper than allowed.")
+    METADATA_KEY_INVALID = (Status.INVALID_ARGUMENT, "A key of the document is not allowed.")
+    METADATA_STRING_INVALID = (Status.INVALID_ARGUMENT, "A string of the document holds U+0000.")
+    NUMBER_NOT_REPRESENTABLE = (Status.INVALID_ARGUMENT, "A number cannot be kept without changing it.")
+    PATCH_INVALID = (Status.INVALID_ARGUMENT, "The patch is not well formed.")
+    PAGE_TOKEN_INVALID = (Status.INVALID_ARGUMENT, "The page token is not one of this list.")
+    REQUEST_ID_REUSED = (Status.INVALID_ARGUMENT, "The request_id was used before, with another request.")
+
+    USER_NOT_FOUND = (Status.NOT_FOUND, "There is no such user.")
+    SECRET_KEY_NOT_FOUND = (Status.NOT_FOUND, "There is no such secret key.")
+
+    IDENTIFIER_TAKEN = (Status.ALREADY_EXISTS, "The identifier belongs to another user.")
+
+    PATCH_TEST_FAILED = (Status.FAILED_PRECONDITION, "A test operation of the patch failed.")
+    PATCH_PATH_MISSING = (Status.FAILED_PRECONDITION, "A path of the patch does not exist in the document.")
+    PATCH_TYPE_MISMATCH = (Status.FAILED_PRECONDITION, "An operation met a value of a type that it does not work on.")
+
+    ETAG_MISMATCH = (Status.ABORTED, "The document was changed by someone else: read it again and retry.")
+
+    OVERLOADED = (Status.RESOURCE_EXHAUSTED, "The server has more work than it can take: retry later.")
+
+    STORE_UNAVAILABLE = (Status.UNAVAILABLE, "The store cannot be reached: retry later.")
+    SHUTTING_DOWN = (Status.UNAVAILABLE, "The server is shutting down: retry on another connection.")
+
+    INTERNAL = (Status.INTERNAL, "Internal error.")
+
+    @property
+    def status(self) -> Status:
+        """The canonical status of this reason."""
+        return self.value[0]
+
+    @property
+    def message(self) -> str:
+        """The text that a client reads when the raiser gave none."""
+        return self.value[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One bad field of a request: its path in the request (proto field names) and what is wrong."""
+
+    field: str
+    description: str
+
+
+@dataclass(eq=False)
+class UsermetaError(Exception):
+    """The one exception of the domain: a reason, a text, and the parts that vary.
+
+    `metadata` becomes ErrorInfo.metadata (AIP-193: every value that the message varies in);
+    `violations` become BadRequest.field_violations.
+    """
+
+    reason: Reason
+    message: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    violations: tuple[Violation, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Fill in the catalogue's text, so that the message is never empty."""
+        if not self.message:
+            self.message = self.reason.message
+
+    def __str__(self) -> str:
+        """Return the reason and the message, for logs and test failures."""
+        return f"{self.reason.name}: {self.message}"
+
+    def within(self, prefix: str) -> "UsermetaError":
+        """Return this error with its fields moved below `prefix`, say `requests[3]` or `user`."""
+        moved = (
+            {**self.metadata, "field": f"{prefix}.{self.metadata['field']}"}
+            if "field" in self.metadata
+            else self.metadata
+        )
+        violations = tuple(Violation(f"{prefix}.{each.field}", each.description) for each in self.violations)
+        return replace(self, metadata=moved, violations=violations)
+
+    def of_item(self, index: int) -> "UsermetaError":
+        """Return this error as one item's of a batch: with its `index`, and its fields below `requests[index]`."""
+        moved = self.within(f"requests[{index}]")
+        return replace(moved, metadata={**moved.metadata, "index": str(index)})
+
+
+def invalid(
+    field_path: str, description: str, *, reason: Reason = Reason.FIELD_INVALID, **metadata: object
+) -> UsermetaError:
+    """Make the error for one bad field: its path in the request and what is wrong with it."""
+    return UsermetaError(
+        reason,
+        f"{field_path}: {description}",
+        {"field": field_path, **{key: str(value) for key, value in metadata.items()}},
+        (Violation(field_path, description),),
+    )
+
+
+class OperatorError(Exception):
+    """Something that whoever runs the server or a command has to mend; the text is one line for them to read."""

@@ -1,0 +1,137 @@
+"""Around every handler: errors become statuses, and the call is logged. Handlers themselves catch nothing."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from usermeta_server.audience import Caller
+from usermeta_server.errors import Reason, UsermetaError, invalid
+from usermeta_server.interceptors.access_log import AccessLog, EndedCall
+from usermeta_server.status import internal_error, to_status
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+log = logging.getLogger(__name__)
+
+_CANCELLED = "CANCELLED"
+_OK = "OK"
+
+
+class _Malformed:
+    """Stands for a request that could not be parsed: raising in a deserializer would tell the client nothing."""
+
+
+_MALFORMED = _Malformed()
+
+
+def _parsing(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def parse(data: bytes) -> object:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return _MALFORMED
+
+    return parse
+
+
+async def refuse(context: Context, error: UsermetaError) -> NoReturn:
+    """End a call with an error: status, message and details."""
+    status = to_status(error)
+    code = getattr(grpc.StatusCode, error.reason.status)
+    details = (("grpc-status-details-bin", status.SerializeToString()),)
+    await context.abort(code, status.message, details)
+    raise AssertionError  # abort always raises
+
+
+def to_domain_error(error: Exception | asyncio.CancelledError, method: str) -> UsermetaError:
+    """Return the error that a client is told; what is no error of the domain is logged under an id, and hidden."""
+    if isinstance(error, UsermetaError):
+        return error
+    hidden = internal_error()
+    log.error("unhandled error %s in %s", hidden.metadata["error_id"], method, exc_info=error)
+    return hidden
+
+
+def refusal(error: UsermetaError) -> "grpc.RpcMethodHandler[Any, Any]":
+    """Return a handler that refuses at once.
+
+    It takes a stream of requests, whatever the method takes: so gRPC does not wait for the body, nor read it.
+    """
+
+    async def handle(_: AsyncIterator[Any], context: Context) -> NoReturn:
+        await refuse(context, error)
+
+    return grpc.stream_unary_rpc_method_handler(handle)
+
+
+class Guard:
+    """Wraps handlers."""
+
+    def __init__(self, access_log: AccessLog, current_caller: Callable[[], Caller]) -> None:
+        """Log to an access log, and learn who calls from `current_caller`."""
+        self._log = access_log
+        self._caller = current_caller
+
+    def wrap(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
+        """Return the handler of a method with requests parsed safely, errors translated, and calls logged."""
+        parse = _parsing(handler.request_deserializer) if handler.request_deserializer else None
+        behaviour: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
+        if handler.response_streaming:
+            guarded = self._streaming(method, behaviour)
+            return grpc.unary_stream_rpc_method_handler(guarded, parse, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, behaviour), parse, handler.response_serializer)
+
+    def _unary(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Callable[..., Any]:
+        async def handle(request: object, context: Context) -> object:
+            start = time.perf_counter_ns()
+            try:
+                _check_parsed(request)
+                response = await behaviour(request, context)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
+                await self._fail(error, method, request, context, start)
+            self._record(method, request, start, _OK, None)
+            return response
+
+        return handle
+
+    def _streaming(self, method: str, behaviour: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[..., Any]:
+        async def handle(request: object, context: Context) -> AsyncIterator[object]:
+            start = time.perf_counter_ns()
+            try:
+                _check_parsed(request)
+                async for response in behaviour(request, context):
+                    yield response
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
+                await self._fail(error, method, request, context, start)
+            self._record(method, request, start, _OK, None)
+
+        return handle
+
+    async def _fail(
+        self, error: Exception | asyncio.CancelledError, method: str, request: object, context: Context, start: int
+    ) -> NoReturn:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            self._record(method, request, start, _CANCELLED, None)
+            raise error
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        told = to_domain_error(error, method)
+        self._record(method, request, start, told.reason.status, told.reason)
+        await refuse(context, told)
+
+    def _record(self, method: str, request: object, start: int, status: str, reason: Reason | None) -> None:
+        if self._log.wants(reason):
+            request_id = getattr(request, "request_id", "")
+            elapsed = time.perf_counter_ns() - start
+            self._log.record(EndedCall(self._caller(), method, status, reason, elapsed, request_id))
+
+
+def _check_parsed(request: object) -> None:
+    if request is _MALFORMED:
+        text = "the request is not a well-formed message of this method, or nests deeper than 32 levels"
+        raise invalid("request", text)

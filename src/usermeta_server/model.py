@@ -1,0 +1,125 @@
+"""The records that the service keeps. All are immutable; a write makes a new one.
+
+They are named tuples because a store's row is one without conversion, and because copying one with
+`_replace` costs a microsecond, on a path that runs for every write.
+"""
+
+from enum import IntEnum, StrEnum, unique
+from typing import Final, NamedTuple
+
+SECOND: Final = 1_000_000
+"""Microseconds, the unit of every time here."""
+HOUR: Final = 3600 * SECOND
+
+
+@unique
+class Document(StrEnum):
+    """One of a user's three JSON documents; the value is its field's name everywhere."""
+
+    PUBLIC = "public_metadata"
+    PRIVATE = "private_metadata"
+    UNSAFE = "unsafe_metadata"
+
+
+@unique
+class IdentifierKind(StrEnum):
+    """What a user can be found by besides its id; the value is its field's name everywhere."""
+
+    EXTERNAL_ID = "external_id"
+    USERNAME = "username"
+    EMAIL_ADDRESS = "email_address"
+
+
+class Identifier(NamedTuple):
+    """An identifier in the form in which it is unique (`core.profile.identifier` folds it)."""
+
+    kind: IdentifierKind
+    key: str
+
+
+@unique
+class Scope(IntEnum):
+    """What a secret key may do. A higher scope includes the lower ones."""
+
+    READ = 1
+    WRITE = 2
+    ADMIN = 3
+
+
+class User(NamedTuple):
+    """A user. Empty strings are unset; times are microseconds since the Unix epoch; documents are canonical JSON.
+
+    `visible_etag` and `visible_update_time` are what the user themself is shown: they move only when
+    something that the user may read does.
+    """
+
+    id: str
+    version: int
+    external_id: str
+    username: str
+    email_address: str
+    email_address_verified: bool
+    first_name: str
+    last_name: str
+    image_url: str
+    banned: bool
+    public_metadata: str
+    private_metadata: str
+    unsafe_metadata: str
+    public_metadata_etag: str
+    private_metadata_etag: str
+    unsafe_metadata_etag: str
+    etag: str
+    visible_etag: str
+    create_time: int
+    update_time: int
+    visible_update_time: int
+
+    def document(self, document: Document) -> str:
+        """Return a document as canonical JSON."""
+        text: str = getattr(self, document)
+        return text
+
+    def document_etag(self, document: Document) -> str:
+        """Return a document's etag."""
+        etag: str = getattr(self, f"{document}_etag")
+        return etag
+
+
+class SecretKey(NamedTuple):
+    """A secret key as it is kept: the secret only as its SHA-256 digest. A time of 0 is unset."""
+
+    id: str
+    display_name: str
+    scopes: tuple[Scope, ...]
+    digest: bytes
+    create_time: int
+    expire_time: int
+    revoke_time: int
+
+
+class SigningKey(NamedTuple):
+    """A private key that signs session tokens, as PKCS #8 PEM; the newest one signs, all verify."""
+
+    id: str
+    private_pem: str
+    create_time: int
+
+
+class RequestKey(NamedTuple):
+    """What a remembered request is found by: ids of different principals never meet."""
+
+    principal: str
+    request_id: str
+
+
+class RememberedRequest(NamedTuple):
+    """What is kept of a request that succeeded: enough to recognise a replay, and none of its contents.
+
+    `digest` is a keyed hash of the canonical request; `outcome` names what it made or changed.
+    """
+
+    method: str
+    digest: bytes
+    outcome: str
+    expire_time: int

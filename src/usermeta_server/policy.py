@@ -1,0 +1,246 @@
+"""The policy: who may call what, and who may read and write which part of a user.
+
+Three tables and nothing else decide. What no table lists is refused. Only this module makes a `View`
+(without which no reply about a user can be built) and a `WriteGrant` (without which no document can be written).
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from enum import Enum, Flag, StrEnum, unique
+from operator import attrgetter
+from typing import Final, NamedTuple, final
+
+from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.model import SECOND, Document, Scope, User
+
+
+@unique
+class Viewer(Enum):
+    """In what relation a caller stands to the user that a call is about."""
+
+    BACKEND = "backend"
+    SELF = "frontend, the user themself"
+    ANYONE = "frontend, anyone else or signed out"
+
+
+class Access(Flag):
+    """What a viewer may do with a document."""
+
+    NONE = 0
+    READ = 1
+    WRITE = 2
+
+
+@unique
+class ProfileAudience(StrEnum):
+    """Whom the frontend shows profiles to: the operator's setting."""
+
+    ANYONE = "anyone"
+    SIGNED_IN = "signed_in"
+    OFF = "off"
+
+
+_RW = Access.READ | Access.WRITE
+
+DOCUMENTS: Final[Mapping[Viewer, Mapping[Document, Access]]] = {
+    Viewer.BACKEND: {Document.PRIVATE: _RW, Document.PUBLIC: _RW, Document.UNSAFE: _RW},
+    Viewer.SELF: {Document.PRIVATE: Access.NONE, Document.PUBLIC: Access.READ, Document.UNSAFE: _RW},
+    Viewer.ANYONE: {Document.PRIVATE: Access.NONE, Document.PUBLIC: Access.READ, Document.UNSAFE: Access.NONE},
+}
+"""The table of the three documents."""
+
+_ANYONE_FIELDS: Final = ("username", "first_name", "last_name", "image_url")
+_SELF_FIELDS: Final = ("id", *_ANYONE_FIELDS, "email_address", "email_address_verified", "create_time")
+_BACKEND_FIELDS: Final = (*_SELF_FIELDS, "external_id", "banned", "etag", "update_time")
+
+FIELDS: Final[Mapping[Viewer, Mapping[str, Callable[[User], object]]]] = {
+    Viewer.BACKEND: {name: attrgetter(name) for name in _BACKEND_FIELDS},
+    Viewer.SELF: {
+        **{name: attrgetter(name) for name in _SELF_FIELDS},
+        "etag": attrgetter("visible_etag"),
+        "update_time": attrgetter("visible_update_time"),
+    },
+    Viewer.ANYONE: {**{name: attrgetter(name) for name in _ANYONE_FIELDS}, "user_id": attrgetter("id")},
+}
+"""What is not a document: for each viewer, the fields it may read and where each comes from."""
+
+VISIBLE: Final[Mapping[Viewer, frozenset[str]]] = {
+    viewer: frozenset(
+        {*FIELDS[viewer], *(document for document, access in DOCUMENTS[viewer].items() if Access.READ in access)}
+    )
+    for viewer in Viewer
+}
+"""For each viewer the names of all it may read, documents too."""
+
+WRITABLE_FIELDS: Final[Mapping[Viewer, frozenset[str]]] = {
+    Viewer.BACKEND: frozenset(
+        {*_ANYONE_FIELDS, "email_address", "email_address_verified", "external_id", "banned"},
+    ),
+    Viewer.SELF: frozenset(_ANYONE_FIELDS),
+    Viewer.ANYONE: frozenset(),
+}
+"""What is not a document: for each viewer, the fields that it may write."""
+
+
+class MethodRule(NamedTuple):
+    """Who may call a method: kinds of principal, and the scope that a secret key needs."""
+
+    audience: Audience
+    principals: frozenset[PrincipalKind]
+    scope: Scope | None = None
+
+
+_BACKEND_METHODS: Final[Mapping[str, Scope]] = {
+    "CreateUser": Scope.WRITE,
+    "GetUser": Scope.READ,
+    "BatchGetUsers": Scope.READ,
+    "UpdateUser": Scope.WRITE,
+    "DeleteUser": Scope.WRITE,
+    "MergeUserMetadata": Scope.WRITE,
+    "ReplaceUserMetadata": Scope.WRITE,
+    "PatchUserMetadata": Scope.WRITE,
+    "BatchMergeUserMetadata": Scope.WRITE,
+    "CreateSessionToken": Scope.WRITE,
+    "CreateSecretKey": Scope.ADMIN,
+    "ListSecretKeys": Scope.ADMIN,
+    "RevokeSecretKey": Scope.ADMIN,
+}
+_USER: Final = frozenset({PrincipalKind.USER})
+_FRONTEND_METHODS: Final[Mapping[str, frozenset[PrincipalKind]]] = {
+    "GetUser": _USER,
+    "UpdateUser": _USER,
+    "MergeUserMetadata": _USER,
+    "ReplaceUserMetadata": _USER,
+    "PatchUserMetadata": _USER,
+}
+_PROFILE_METHODS: Final = ("GetProfile", "BatchGetProfiles")
+_PROFILE_PRINCIPALS: Final[Mapping[ProfileAudience, frozenset[PrincipalKind]]] = {
+    ProfileAudience.ANYONE: frozenset({PrincipalKind.ANONYMOUS, PrincipalKind.USER}),
+    ProfileAudience.SIGNED_IN: _USER,
+    ProfileAudience.OFF: frozenset(),
+}
+
+
+def method_rules(profiles: ProfileAudience) -> Mapping[str, MethodRule]:
+    """Return the rule of every method, by its full path (`/package.Service/Method`)."""
+    backend = "/usermeta.backend.v1.BackendService/"
+    frontend = "/usermeta.frontend.v1.FrontendService/"
+    secret_key = frozenset({PrincipalKind.SECRET_KEY})
+    rules = {
+        backend + name: MethodRule(Audience.BACKEND, secret_key, scope) for name, scope in _BACKEND_METHODS.items()
+    }
+    for name, principals in _FRONTEND_METHODS.items():
+        rules[frontend + name] = MethodRule(Audience.FRONTEND, principals)
+    for name in _PROFILE_METHODS:
+        rules[frontend + name] = MethodRule(Audience.FRONTEND, _PROFILE_PRINCIPALS[profiles])
+    return rules
+
+
+def authorize(rule: MethodRule, principal: Principal) -> None:
+    """Check that a principal may call a method at all.
+
+    Raises:
+        UsermetaError: ACCESS_DENIED, when nobody may; CREDENTIAL_MISSING; CREDENTIAL_INVALID, for a credential
+            of the wrong kind; SCOPE_INSUFFICIENT.
+    """
+    if principal.kind not in rule.principals:
+        if not rule.principals:
+            raise UsermetaError(Reason.ACCESS_DENIED)
+        anonymous = principal.kind is PrincipalKind.ANONYMOUS
+        raise UsermetaError(Reason.CREDENTIAL_MISSING if anonymous else Reason.CREDENTIAL_INVALID)
+    if rule.scope is not None and (principal.scope is None or principal.scope < rule.scope):
+        raise UsermetaError(Reason.SCOPE_INSUFFICIENT, metadata={"required_scope": rule.scope.name.lower()})
+
+
+class _Seal(Enum):
+    """What proves that a view or a grant was made here."""
+
+    POLICY = "policy"
+
+
+@final
+class View:
+    """What one viewer may read of one user, by field name. Documents are canonical JSON; nothing else is in it."""
+
+    __slots__ = ("fields", "viewer")
+
+    def __init__(self, seal: _Seal, viewer: Viewer, fields: Mapping[str, object]) -> None:
+        """Make a view; only the policy holds the seal."""
+        _check_seal(seal)
+        self.viewer = viewer
+        self.fields = fields
+
+
+@final
+class WriteGrant:
+    """The policy's word that a caller may write these documents of this user."""
+
+    __slots__ = ("documents", "user_id", "viewer")
+
+    def __init__(self, seal: _Seal, viewer: Viewer, user_id: str, documents: frozenset[Document]) -> None:
+        """Make a grant; only the policy holds the seal."""
+        _check_seal(seal)
+        self.viewer = viewer
+        self.user_id = user_id
+        self.documents = documents
+
+
+def _check_seal(seal: object) -> None:
+    if seal is not _Seal.POLICY:
+        raise UsermetaError(Reason.ACCESS_DENIED)
+
+
+def viewer_of(caller: Caller, user_id: str) -> Viewer:
+    """Return in what relation a caller stands to a user."""
+    if caller.audience is Audience.BACKEND:
+        return Viewer.BACKEND
+    own = caller.principal.kind is PrincipalKind.USER and caller.principal.id == user_id
+    return Viewer.SELF if own else Viewer.ANYONE
+
+
+def admit(caller: Caller, user: User | None) -> User:
+    """Return the user that a call is about, if the caller may go on: a session acts as its user, or not at all.
+
+    Raises:
+        UsermetaError: USER_NOT_FOUND; also for a session that is older than the user, whose id was another's then;
+            USER_BANNED, when the user's own session calls.
+    """
+    if user is None:
+        raise UsermetaError(Reason.USER_NOT_FOUND)
+    if viewer_of(caller, user.id) is Viewer.SELF:
+        if caller.principal.issue_time < user.create_time // SECOND * SECOND:
+            raise UsermetaError(Reason.USER_NOT_FOUND)
+        if user.banned:
+            raise UsermetaError(Reason.USER_BANNED)
+    return user
+
+
+def _view(viewer: Viewer, user: User) -> View:
+    fields: dict[str, object] = {name: read(user) for name, read in FIELDS[viewer].items()}
+    readable = [document for document, access in DOCUMENTS[viewer].items() if Access.READ in access]
+    fields.update((document, user.document(document)) for document in readable)
+    if viewer is not Viewer.ANYONE:
+        fields["metadata_etags"] = {document: user.document_etag(document) for document in readable}
+    return View(_Seal.POLICY, viewer, fields)
+
+
+def view(caller: Caller, user: User) -> View:
+    """Return what a caller may read of a user."""
+    return _view(viewer_of(caller, user.id), user)
+
+
+def profile(user: User) -> View:
+    """Return what anyone may read of a user."""
+    return _view(Viewer.ANYONE, user)
+
+
+def grant_write(caller: Caller, user_id: str, documents: Collection[Document]) -> WriteGrant:
+    """Allow a caller to write documents of a user.
+
+    Raises:
+        UsermetaError: ACCESS_DENIED, when the table does not let this caller write every one of them.
+    """
+    viewer = viewer_of(caller, user_id)
+    if not all(Access.WRITE in DOCUMENTS[viewer][document] for document in documents):
+        raise UsermetaError(Reason.ACCESS_DENIED)
+    return WriteGrant(_Seal.POLICY, viewer, user_id, frozenset(documents))

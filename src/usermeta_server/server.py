@@ -1,0 +1,182 @@
+"""The server: app, interceptor, services, health, reflection, put together; and its graceful end."""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from usermeta.backend.v1 import backend_service_pb2
+from usermeta.frontend.v1 import frontend_service_pb2
+from usermeta_server import policy
+from usermeta_server.app import App, open_app
+from usermeta_server.auth.authenticator import Authenticator
+from usermeta_server.errors import OperatorError
+from usermeta_server.interceptors.access_log import AccessLog, AccessLogMode
+from usermeta_server.interceptors.audience import AudienceInterceptor
+from usermeta_server.policy import ProfileAudience
+from usermeta_server.services.backend import BackendService
+from usermeta_server.services.frontend import FrontendService
+from usermeta_server.services.rpc import service_handler
+from usermeta_server.settings import ServerSettings
+
+log = logging.getLogger(__name__)
+
+BACKEND: Final = backend_service_pb2.DESCRIPTOR.services_by_name["BackendService"]
+FRONTEND: Final = frontend_service_pb2.DESCRIPTOR.services_by_name["FrontendService"]
+
+_SWEEP_SECONDS: Final = 60
+
+_OPTIONS: Final = (
+    # Two servers on one port would share its calls in silence.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.max_concurrent_streams", 1000),
+    ("grpc.max_metadata_size", 16 << 10),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    # Connections end now and then, so that clients spread over servers that were added behind a balancer.
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 600_000),
+    ("grpc.max_connection_idle_ms", 900_000),
+    # Peers that vanished are noticed; clients may ping as often as gRPC's own documents advise at the most.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+)
+
+
+class Health(HealthServicer):
+    """Health whose watches can be ended, so that they do not hold up a shutdown."""
+
+    def __init__(self) -> None:
+        """Begin with no watches."""
+        super().__init__()
+        self._watches: set[asyncio.Task[Any]] = set()
+        self._ending = False
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: ANN401, N802  # as generated
+        """Send the state of a service, and again whenever it changes."""
+        task = asyncio.current_task()
+        if task is None:
+            return
+        self._watches.add(task)
+        try:
+            await super().Watch(request, context)
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
+            task.uncancel()
+        finally:
+            self._watches.discard(task)
+
+    async def end(self) -> None:
+        """Say NOT_SERVING to all who ask or watch, then end the watches."""
+        await self.enter_graceful_shutdown()
+        await asyncio.sleep(0)
+        self._ending = True
+        for task in self._watches:
+            task.cancel()
+
+
+class Server:
+    """A server that serves: where it listens, and how it ends."""
+
+    def __init__(self, app: App, grpc_server: grpc.aio.Server, health: Health, port: int) -> None:
+        """Put the parts together; `start_server` makes them."""
+        self.app = app
+        self.port = port
+        self._grpc = grpc_server
+        self._health = health
+
+    async def stop(self, grace: float) -> None:
+        """Stop serving: say so, end what would go on for ever, let calls under way finish within `grace` seconds."""
+        await self._health.end()
+        await self._grpc.stop(grace)
+
+
+@asynccontextmanager
+async def start_server(
+    settings: ServerSettings, *, rotate_session_key: bool = False, log_descriptor: int = 2
+) -> AsyncIterator[Server]:
+    """Serve by these settings until the context is left, then end gracefully.
+
+    Raises:
+        OperatorError: the store cannot be opened, the address is taken, or TLS files cannot be read.
+    """
+    access_log = AccessLog(AccessLogMode(settings.access_log), log_descriptor, json=not _is_terminal(log_descriptor))
+    async with open_app(settings, rotate_session_key=rotate_session_key) as app:
+        health = Health()
+        grpc_server = _grpc_server(app, settings, access_log, health)
+        port = _bind(grpc_server, settings)
+        await grpc_server.start()
+        for name in ("", BACKEND.full_name, FRONTEND.full_name):
+            await health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        server = Server(app, grpc_server, health, port)
+        sweeper = asyncio.create_task(_sweep(app), name="usermeta-sweeper")
+        try:
+            yield server
+        finally:
+            # Watches end before the calls, and the calls before the store that they write to.
+            await server.stop(settings.shutdown_grace)
+            sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sweeper
+            access_log.flush()
+
+
+def _grpc_server(app: App, settings: ServerSettings, access_log: AccessLog, health: Health) -> grpc.aio.Server:
+    rules = policy.method_rules(ProfileAudience(settings.profiles))
+    interceptor = AudienceInterceptor(rules, Authenticator(app.ring, app.tokens), access_log)
+    server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
+    handlers = (
+        service_handler(BACKEND, BackendService(app.use_cases, settings.cache)),
+        service_handler(FRONTEND, FrontendService(app.use_cases, settings.cache)),
+    )
+    server.add_generic_rpc_handlers(handlers)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    if settings.reflection:
+        health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+        names = (BACKEND.full_name, FRONTEND.full_name, health_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+    return server
+
+
+def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
+    try:
+        if settings.tls_cert is None and settings.tls_key is None:
+            return server.add_insecure_port(settings.listen)
+        return server.add_secure_port(settings.listen, _credentials(settings.tls_cert, settings.tls_key))
+    except RuntimeError as error:
+        raise OperatorError(f"cannot listen on {settings.listen}: is another program listening there?") from error
+
+
+def _credentials(certificate: Path | None, key: Path | None) -> grpc.ServerCredentials:
+    if certificate is None or key is None:
+        raise OperatorError("TLS needs both a certificate and its key")
+    try:
+        return grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+    except OSError as error:
+        raise OperatorError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+async def _sweep(app: App) -> None:
+    """Delete what has expired, a little at a time."""
+    while True:
+        try:
+            while await app.store.sweep():
+                pass
+        except Exception:
+            log.exception("sweeping failed; it will be tried again")
+        await asyncio.sleep(_SWEEP_SECONDS)
+
+
+def _is_terminal(descriptor: int) -> bool:
+    return descriptor == sys.stderr.fileno() and sys.stderr.isatty()

@@ -1,0 +1,1 @@
+"""The two services: thin handlers between protobuf messages and the use cases."""

@@ -1,0 +1,180 @@
+"""BackendService: every handler reads its request, asks the policy, calls one use case, and answers."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from usermeta.backend.v1 import backend_service_pb2 as pb
+from usermeta.backend.v1.user_pb2 import User as UserMessage
+from usermeta_server import policy
+from usermeta_server.audience import Caller
+from usermeta_server.core.metadata import Edit, MetadataWrite
+from usermeta_server.core.profile import check_profile, check_user_id
+from usermeta_server.core.use_cases import UseCases
+from usermeta_server.errors import UsermetaError, invalid
+from usermeta_server.model import HOUR, SECOND, Document, IdentifierKind, User
+from usermeta_server.policy import WRITABLE_FIELDS, Viewer
+from usermeta_server.services.batches import MAX_REPLY, gather
+from usermeta_server.services.messages import fill, put_time
+from usermeta_server.services.replies import Replies
+from usermeta_server.services.requests import (
+    batch_of,
+    documents_of,
+    intent_of,
+    merges_of,
+    not_on_an_item,
+    page_size_of,
+    patches_of,
+    profile_of,
+    read_mask_of,
+    replacements_of,
+    required,
+    time_of,
+    update_of,
+)
+from usermeta_server.services.secret_keys import key_message, scopes_of
+from usermeta_server.status import to_status
+
+_FIELDS: Final = WRITABLE_FIELDS[Viewer.BACKEND]
+_DEFAULT_TTL: Final = HOUR
+_MAX_TTL: Final = 24 * HOUR
+
+
+class BackendService:
+    """Handlers of `usermeta.backend.v1.BackendService`, whose proto says what each does."""
+
+    def __init__(self, use_cases: UseCases, reply_cache_bytes: int) -> None:
+        """Serve these use cases."""
+        self._users = use_cases.users
+        self._metadata = use_cases.metadata
+        self._sessions = use_cases.sessions
+        self._keys = use_cases.secret_keys
+        self._pages = use_cases.page_tokens
+        self._limits = use_cases.limits
+        # Every response with one user has it in field 1, so that the bytes of one are the bytes of all.
+        self._replies = Replies(pb.GetUserResponse, "user", reply_cache_bytes)
+
+    async def create_user(self, request: pb.CreateUserRequest, caller: Caller) -> bytes:
+        if request.user_id:
+            check_user_id(request.user_id)
+        values, documents = profile_of(request.user, _FIELDS), documents_of(request.user, "user.")
+        policy.grant_write(caller, request.user_id, documents.keys())
+        user = await self._users.create(values, documents, request.user_id, intent_of(request, caller))
+        return self._replies.of(caller, user)
+
+    async def get_user(self, request: pb.GetUserRequest, caller: Caller) -> bytes:
+        kind = request.WhichOneof("identifier") or "user_id"
+        value = required(getattr(request, kind), kind)
+        if kind == "user_id":
+            return self._replies.of(caller, await self._users.get(caller, value))
+        return self._replies.of(caller, await self._users.get_by(IdentifierKind(kind), value))
+
+    async def batch_get_users(self, request: pb.BatchGetUsersRequest, caller: Caller) -> bytes:
+        user_ids = batch_of(request.user_ids, "user_ids")
+        mask = read_mask_of(request.read_mask, UserMessage)
+        users = await self._users.get_many(user_ids)
+
+        def masked(user: User) -> bytes:
+            message = pb.GetUserResponse()
+            fill(message.user, policy.view(caller, user), mask)
+            return message.SerializeToString()
+
+        batch = gather(user_ids, users, masked if mask else lambda user: self._replies.of(caller, user))
+        rest = pb.BatchGetUsersResponse(missing_user_ids=batch.missing, deferred_user_ids=batch.deferred)
+        # A response with one user, in field 1, is also one element of the repeated field 1 of this one.
+        return b"".join((*batch.replies, rest.SerializeToString()))
+
+    async def update_user(self, request: pb.UpdateUserRequest, caller: Caller) -> bytes:
+        user_id = required(request.user.id, "user.id")
+        values = update_of(request.user, request.update_mask, _FIELDS)
+        intent = intent_of(request, caller)
+        user = await self._users.update(caller, user_id, values, request.expected_etag, intent)
+        return self._replies.of(caller, user)
+
+    async def delete_user(self, request: pb.DeleteUserRequest, caller: Caller) -> pb.DeleteUserResponse:
+        user_id = required(request.user_id, "user_id")
+        await self._users.delete(user_id, request.expected_etag, intent_of(request, caller))
+        return pb.DeleteUserResponse()
+
+    async def merge_user_metadata(self, request: pb.MergeUserMetadataRequest, caller: Caller) -> bytes:
+        write = _write(request, caller, merges_of(request))
+        return self._replies.of(caller, await self._metadata.write(write, intent_of(request, caller)))
+
+    async def replace_user_metadata(self, request: pb.ReplaceUserMetadataRequest, caller: Caller) -> bytes:
+        write = _write(request, caller, replacements_of(request))
+        return self._replies.of(caller, await self._metadata.write(write, intent_of(request, caller)))
+
+    async def patch_user_metadata(self, request: pb.PatchUserMetadataRequest, caller: Caller) -> bytes:
+        write = _write(request, caller, patches_of(request, self._limits))
+        return self._replies.of(caller, await self._metadata.write(write, intent_of(request, caller)))
+
+    async def batch_merge_user_metadata(
+        self, request: pb.BatchMergeUserMetadataRequest, caller: Caller
+    ) -> pb.BatchMergeUserMetadataResponse:
+        for index, item in enumerate(batch_of(request.requests, "requests")):
+            not_on_an_item(item, index)
+        writes = [_item(item, caller) for item in request.requests]
+        results = await self._metadata.write_batch(writes, intent_of(request, caller), atomic=request.atomic)
+        response, room = pb.BatchMergeUserMetadataResponse(), MAX_REPLY
+        for result in results:
+            outcome = response.results.add()
+            if isinstance(result, UsermetaError):
+                outcome.status.CopyFrom(to_status(result))
+                continue
+            reply = self._replies.of(caller, result)
+            room -= len(reply)
+            if room >= 0:
+                outcome.MergeFromString(reply)
+            else:
+                outcome.deferred_user_id = result.id
+        return response
+
+    async def create_session_token(
+        self, request: pb.CreateSessionTokenRequest, caller: Caller
+    ) -> pb.CreateSessionTokenResponse:
+        user_id = required(request.user_id, "user_id")
+        ttl = request.ttl.ToMicroseconds() if request.HasField("ttl") else _DEFAULT_TTL
+        if not SECOND <= ttl <= _MAX_TTL:
+            raise invalid("ttl", "must be between 1 second and 24 hours")
+        session = await self._sessions.create(user_id, ttl, intent_of(request, caller))
+        response = pb.CreateSessionTokenResponse(session_token=session.token)
+        if session.expire_time:
+            put_time(response.expire_time, session.expire_time)
+        return response
+
+    async def create_secret_key(self, request: pb.CreateSecretKeyRequest, caller: Caller) -> pb.CreateSecretKeyResponse:
+        check_profile({"display_name": required(request.display_name, "display_name")})
+        scopes = scopes_of(request.scopes)
+        expire_time = time_of(request.expire_time, "expire_time") if request.HasField("expire_time") else 0
+        made = await self._keys.create(
+            caller.principal, request.display_name, scopes, expire_time, intent_of(request, caller)
+        )
+        return pb.CreateSecretKeyResponse(secret_key=key_message(made.key), secret=made.secret)
+
+    async def list_secret_keys(self, request: pb.ListSecretKeysRequest, caller: Caller) -> pb.ListSecretKeysResponse:
+        size = page_size_of(request.page_size)
+        after = str(self._pages.read(caller.method, request.page_token)) if request.page_token else ""
+        keys = await self._keys.list(after, size + 1)
+        token = self._pages.make(caller.method, keys[size - 1].id) if len(keys) > size else ""
+        return pb.ListSecretKeysResponse(secret_keys=map(key_message, keys[:size]), next_page_token=token)
+
+    async def revoke_secret_key(self, request: pb.RevokeSecretKeyRequest, caller: Caller) -> pb.RevokeSecretKeyResponse:
+        key_id = required(request.secret_key_id, "secret_key_id")
+        key = await self._keys.revoke(key_id, intent_of(request, caller))
+        return pb.RevokeSecretKeyResponse(secret_key=key_message(key))
+
+
+MetadataRequest = pb.MergeUserMetadataRequest | pb.ReplaceUserMetadataRequest | pb.PatchUserMetadataRequest
+
+
+def _write(request: MetadataRequest, caller: Caller, edits: Mapping[Document, Edit]) -> MetadataWrite:
+    user_id = required(request.user_id, "user_id")
+    grant = policy.grant_write(caller, user_id, edits.keys())
+    expected = request.expected_etags
+    return MetadataWrite(caller, grant, edits, {each: getattr(expected, each) for each in Document})
+
+
+def _item(request: pb.MergeUserMetadataRequest, caller: Caller) -> MetadataWrite | UsermetaError:
+    try:
+        return _write(request, caller, merges_of(request))
+    except UsermetaError as error:
+        return error

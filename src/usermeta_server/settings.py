@@ -1,0 +1,124 @@
+"""The settings: one table, from which flags, environment and help come; the only reader of the environment."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from dataclasses import field as dataclass_field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from usermeta_server.errors import OperatorError
+
+S = TypeVar("S")
+
+PREFIX: Final = "USERMETA_"
+
+_SIZES: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([KMG]?)", text.strip().upper().removesuffix("IB").removesuffix("B"))
+    if not match:
+        raise ValueError("must be a number of bytes, such as 8192 or 256M")
+    return int(match[1]) * _SIZES[match[2]]
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not match:
+        raise ValueError("must be a duration, such as 10s, 5m or 24h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _switch(text: str) -> bool:
+    known = {"on": True, "true": True, "1": True, "yes": True, "off": False, "false": False, "0": False, "no": False}
+    if text.lower() not in known:
+        raise ValueError("must be on or off")
+    return known[text.lower()]
+
+
+def _one_of(*values: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in values:
+            raise ValueError(f"must be one of {', '.join(values)}")
+        return text
+
+    return parse
+
+
+def _database(text: str) -> Path:
+    if not text.startswith("sqlite:///") or text == "sqlite:///":
+        raise ValueError("must be sqlite:///PATH (four slashes before an absolute path)")
+    return Path(text.removeprefix("sqlite:///"))
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(r"\S+:\d{1,5}", text):
+        raise ValueError("must be HOST:PORT")
+    return text
+
+
+def _file(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _setting(default: str, parse: Callable[[str], Any], what: str) -> Any:  # noqa: ANN401  # as dataclasses.field
+    return dataclass_field(default=parse(default), metadata={"default": default, "parse": parse, "help": what})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """What `usermeta serve` can be told, by flag or environment; times are seconds, sizes bytes."""
+
+    database_url: Path = _setting("sqlite:///data/usermeta.db", _database, "Where users are kept: sqlite:///PATH.")
+    listen: str = _setting("127.0.0.1:50051", _address, "Address to listen on: HOST:PORT; port 0 takes a free one.")
+    tls_cert: Path | None = _setting("", _file, "Certificate chain (PEM). With it and a key, the server speaks TLS.")
+    tls_key: Path | None = _setting("", _file, "Private key of the certificate (PEM).")
+    reflection: bool = _setting("on", _switch, "Whether clients may ask for the protos: on, off.")
+    access_log: str = _setting("all", _one_of("all", "errors", "off"), "Which calls are logged: all, errors, off.")
+    profiles: str = _setting(
+        "anyone", _one_of("anyone", "signed_in", "off"), "Who may read profiles: anyone, signed_in, off."
+    )
+    metadata_max_bytes: int = _setting("8K", _size, "Largest document, as compact JSON.")
+    cache: int = _setting("128M", _size, "Memory for users at hand, and as much again for their replies.")
+    shutdown_grace: float = _setting("10s", _seconds, "How long calls under way may take to finish at shutdown.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """What the commands that call a running server can be told."""
+
+    address: str = _setting("127.0.0.1:50051", _text, "The server: HOST:PORT, or https://HOST:PORT for TLS.")
+    key: str = _setting("", _text, "A secret key of the server.")
+    tls_ca: Path | None = _setting("", _file, "Certificates (PEM) to trust instead of the system's.")
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def read(kind: type[S], environment: Mapping[str, str], flags: Mapping[str, str | None]) -> S:
+    """Return settings from flags, for what those leave out from the environment, and for the rest by default.
+
+    Raises:
+        OperatorError: a value is not what its setting takes.
+    """
+    values: dict[str, Any] = {}
+    for setting in fields(kind):  # type: ignore[arg-type]  # each kind is a dataclass
+        name = setting.name
+        text = flags.get(name)
+        source = f"--{name.replace('_', '-')}"
+        if text is None:
+            text, source = environment.get(variable(name)), variable(name)
+        if text is None:
+            continue
+        try:
+            values[name] = setting.metadata["parse"](text)
+        except ValueError as error:
+            raise OperatorError(f"{source}={text!r}: {error}") from error
+    return kind(**values)

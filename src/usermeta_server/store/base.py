@@ -1,0 +1,182 @@
+"""The contract of a store: what every engine promises, and what a transaction may do.
+
+Promises, held by one suite of tests for every engine:
+
+- A write that was acknowledged survives the death of the process and of the machine.
+- Writes are serial: each mutation sees all earlier ones, those of its own batch included.
+- A mutation that raises leaves nothing behind, and harms no other write of its batch.
+- Reads never wait for the writer, and are linearizable for each user: what one read returned or one
+  acknowledged write wrote, no later read goes back behind.
+- Cancelling a caller never harms the store: its write happens whole or not at all.
+
+Above this line nothing knows which engine is used: ids are made by the service, a mutation is a pure
+function of its transaction that can be run again whole, and versions are in commit order.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from usermeta_server.model import (
+    Identifier,
+    RememberedRequest,
+    RequestKey,
+    SecretKey,
+    SigningKey,
+    User,
+)
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+T = TypeVar("T")
+
+
+class Reads(NamedTuple):
+    """What a mutation may look at, declared beforehand so that a whole batch is read with one query a table.
+
+    Each field is a table of the transaction, and holds keys of its rows.
+    """
+
+    users: tuple[str, ...] = ()
+    identifiers: tuple[Identifier, ...] = ()
+    requests: tuple[RequestKey, ...] = ()
+    secret_keys: tuple[str, ...] = ()
+    signing_keys: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+
+
+class Table(Generic[K, V]):
+    """The rows of one kind that a transaction sees: what was read, and over it what was written.
+
+    `None` is a row that does not exist, or shall not. Looking at a key that was not declared is a
+    programming error (LookupError), for it would make the outcome depend on the company in the batch.
+    """
+
+    __slots__ = ("_rows", "_staged", "changed")
+
+    def __init__(self) -> None:
+        """Make an empty table."""
+        self._rows: dict[K, V | None] = {}
+        self._staged: dict[K, V | None] = {}
+        self.changed: dict[K, V | None] = {}
+
+    def missing(self, keys: Iterable[K]) -> list[K]:
+        """Return those keys that are still to be read."""
+        return [key for key in dict.fromkeys(keys) if key not in self._rows]
+
+    def load(self, keys: Iterable[K], rows: Mapping[K, V]) -> None:
+        """Take in what was read for these keys."""
+        for key in keys:
+            self._rows[key] = rows.get(key)
+
+    def get(self, key: K) -> V | None:
+        """Return the row as it is by now."""
+        if key in self._staged:
+            return self._staged[key]
+        return self._rows[key]
+
+    def put(self, key: K, row: V | None) -> None:
+        """Write the row, or with `None` delete it."""
+        self._staged[key] = row
+
+    def keep(self) -> None:
+        """Let what was put since the last `keep` or `discard` stand."""
+        if self._staged:
+            self._rows.update(self._staged)
+            self.changed.update(self._staged)
+            self._staged.clear()
+
+    def discard(self) -> None:
+        """Forget what was put since the last `keep` or `discard`."""
+        self._staged.clear()
+
+
+class Transaction:
+    """The tables that the mutations of one batch see and write, one after the other.
+
+    `now` is the time of the batch in microseconds since the epoch; it never goes back.
+    """
+
+    __slots__ = ("now", "tables", "version", *Reads._fields)
+
+    def __init__(self, now: int, version: int) -> None:
+        """Begin with empty tables after the version that was given out last."""
+        self.now = now
+        self.version = version
+        self.users: Table[str, User] = Table()
+        self.identifiers: Table[Identifier, str] = Table()
+        self.requests: Table[RequestKey, RememberedRequest] = Table()
+        self.secret_keys: Table[str, SecretKey] = Table()
+        self.signing_keys: Table[str, SigningKey] = Table()
+        self.secrets: Table[str, bytes] = Table()
+        self.tables: Mapping[str, Table[Any, Any]] = {name: getattr(self, name) for name in Reads._fields}
+
+    def next_version(self) -> int:
+        """Give out the next version: later commits have higher ones, and none is given out twice."""
+        self.version += 1
+        return self.version
+
+    def keep(self) -> None:
+        """Let the mutation that has just run stand."""
+        for table in self.tables.values():
+            table.keep()
+
+    def discard(self) -> None:
+        """Undo the mutation that has just run."""
+        for table in self.tables.values():
+            table.discard()
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is anything to commit."""
+        return any(table.changed for table in self.tables.values())
+
+
+Mutation = Callable[[Transaction], T]
+"""A pure function of its transaction, that puts rows and returns a result, or raises and is as if it never was."""
+
+
+class Store(Protocol):
+    """What the use cases need of a store. Every method may raise STORE_UNAVAILABLE."""
+
+    async def write(self, reads: Reads, mutation: Mutation[T], *, dry_run: bool = False) -> T:
+        """Run a mutation, and return what it returned once that is durable.
+
+        What it raises is raised here, and then nothing of it was written. With `dry_run` nothing is written
+        in any case.
+
+        Raises:
+            UsermetaError: OVERLOADED, when too many writes wait; SHUTTING_DOWN.
+        """
+        ...
+
+    def cached_user(self, user_id: str) -> User | None:
+        """Return the user if its current state is at hand without waiting; `None` says nothing about it."""
+        ...
+
+    async def user(self, user_id: str) -> User | None:
+        """Return the user as it is now, `None` if there is none."""
+        ...
+
+    async def users(self, user_ids: Collection[str]) -> Mapping[str, User]:
+        """Return those of the users that exist, by id."""
+        ...
+
+    async def user_by(self, identifier: Identifier) -> User | None:
+        """Return the user that has an identifier."""
+        ...
+
+    async def secret_keys(self, after: str = "", limit: int = 1000) -> Sequence[SecretKey]:
+        """Return the secret keys whose id is greater than `after`, in the order of their ids."""
+        ...
+
+    async def signing_keys(self) -> Sequence[SigningKey]:
+        """Return the signing keys, newest first."""
+        ...
+
+    async def sweep(self, limit: int = 1000) -> int:
+        """Delete up to `limit` expired rows of each kind, and return how many went."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what waits, refuse what comes, and let go of the store."""
+        ...

@@ -1,0 +1,46 @@
+"""Numbered SQL migrations: `migrations/NNNN_name.sql`, each run once, in a transaction of its own."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import NamedTuple
+
+import aiosqlite
+
+from usermeta_server.errors import OperatorError
+
+
+class Migration(NamedTuple):
+    """One step of the schema: its number, its file's name, its SQL."""
+
+    number: int
+    name: str
+    sql: str
+
+
+def migrations() -> Sequence[Migration]:
+    """Return all migrations that this program knows, in order."""
+    folder = files(__package__) / "migrations"
+    found = sorted((entry.name, entry.read_text("utf-8")) for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [Migration(int(name.split("_", 1)[0]), name, sql) for name, sql in found]
+
+
+async def migrate(connection: aiosqlite.Connection, steps: Sequence[Migration]) -> None:
+    """Bring the schema up to the last step.
+
+    Raises:
+        OperatorError: the file was written by a newer program, or is no database of this program.
+    """
+    ((version,),) = await connection.execute_fetchall("PRAGMA user_version")
+    ((tables,),) = await connection.execute_fetchall("SELECT count(*) FROM sqlite_schema")
+    newest = steps[-1].number
+    if version > newest:
+        raise OperatorError(
+            f"the database has schema {version}, newer than this program's {newest}: run a newer usermeta"
+        )
+    if version == 0 and tables:
+        raise OperatorError("the file is a database of another program")
+    for step in steps:
+        if step.number > version:
+            await connection.executescript(
+                f"BEGIN IMMEDIATE;\n{step.sql}\nPRAGMA user_version = {step.number};\nCOMMIT;"
+            )

@@ -1,0 +1,225 @@
+"""The store on SQLite: one connection that writes, others that only read."""
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import aiosqlite
+
+from usermeta_server.errors import OperatorError, Reason, UsermetaError
+from usermeta_server.model import Identifier, SecretKey, SigningKey, User
+from usermeta_server.store.base import Mutation, Reads, Transaction
+from usermeta_server.store.cache import UserCache
+from usermeta_server.store.sqlite.migrate import migrate, migrations
+from usermeta_server.store.sqlite.ownership import Ownership
+from usermeta_server.store.sqlite.tables import (
+    SECRET_KEY_COLUMNS,
+    SIGNING_KEY_COLUMNS,
+    TABLES,
+    USER_COLUMNS,
+    Row,
+    secret_key_from_row,
+    user_from_row,
+)
+from usermeta_server.store.writer import Writer
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_WRITER_PRAGMAS: Final = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA cache_size = -65536",
+)
+# Two connections that may checkpoint one WAL file can corrupt it in the SQLite of most systems (up to 3.51.2).
+_READER_PRAGMAS: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -65536")
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+class SqliteStore:
+    """See `store.base.Store`, which this is."""
+
+    def __init__(
+        self, ownership: Ownership, writing: aiosqlite.Connection, reading: aiosqlite.Connection, cache_bytes: int
+    ) -> None:
+        """Put the parts together; `open` makes them."""
+        self._ownership = ownership
+        self._writing = writing
+        self._reading = reading
+        self._cache = UserCache(cache_bytes, self._fetch_users)
+        self._writer = Writer(self)
+        self._version = 0
+        self._now = 0
+        self._clock: Callable[[], int] = _now
+
+    @classmethod
+    async def open(cls, path: Path, *, cache_bytes: int = 256 << 20) -> "SqliteStore":
+        """Open the database, make it or bring its schema up to date, and begin to write.
+
+        Raises:
+            OperatorError: not writable, owned by another process, no database of ours, or of a newer program.
+        """
+        ownership = Ownership(path)
+        connections: list[aiosqlite.Connection] = []
+        try:
+            for pragmas in (_WRITER_PRAGMAS, _READER_PRAGMAS):
+                connection = await aiosqlite.connect(path, isolation_level=None)
+                connections.append(connection)
+                for pragma in pragmas:
+                    await connection.execute_fetchall(pragma)
+                if len(connections) == 1:
+                    await migrate(connection, migrations())
+        except BaseException as error:
+            for connection in connections:
+                await connection.close()
+            ownership.release()
+            if isinstance(error, sqlite3.Error):
+                raise OperatorError(f"cannot use the database {path}: {error}") from error
+            raise
+        store = cls(ownership, connections[0], connections[1], cache_bytes)
+        ((store._version,),) = await connections[0].execute_fetchall("SELECT value FROM state WHERE name = 'version'")
+        store._writer.start()
+        return store
+
+    # Writing
+
+    async def write(self, reads: Reads, mutation: Mutation[T], *, dry_run: bool = False) -> T:
+        """See `Store.write`."""
+        return await self._writer.write(reads, mutation, dry_run=dry_run)
+
+    async def begin(self) -> Transaction:
+        """See `writer.Engine.begin`."""
+        self._now = max(self._now, self._clock())
+        return Transaction(self._now, self._version)
+
+    async def load(self, transaction: Transaction, reads: Sequence[Reads]) -> None:
+        """See `writer.Engine.load`; what the cache holds is current, for only this writer changes it."""
+        for name, keys in zip(Reads._fields, zip(*reads, strict=True), strict=True):
+            table = transaction.tables[name]
+            wanted = table.missing(chain.from_iterable(keys))
+            if name == "users":
+                cached = {key: user for key in wanted if (user := self._cache.get(key)) is not None}
+                table.load(cached, cached)
+                wanted = table.missing(wanted)
+            if wanted:
+                table.load(wanted, await _select(self._writing, name, wanted))
+
+    async def commit(self, transaction: Transaction) -> None:
+        """See `writer.Engine.commit`."""
+        users = transaction.users.changed
+        self._cache.begin_write(users)
+        self._version = transaction.version
+        try:
+            await self._writing.execute_fetchall("BEGIN IMMEDIATE")
+            for name, sql in TABLES.items():
+                changed = transaction.tables[name].changed
+                gone = [sql.to_key(key) for key, row in changed.items() if row is None]
+                rows = [sql.to_row(key, row) for key, row in changed.items() if row is not None]
+                await self._execute_many(sql.delete, gone)
+                await self._execute_many(sql.upsert, rows)
+            await self._writing.execute_fetchall(
+                "UPDATE state SET value = ? WHERE name = 'version'", (transaction.version,)
+            )
+            await self._writing.execute_fetchall("COMMIT")
+        except BaseException:
+            self._cache.end_write(dict.fromkeys(users))
+            if self._writing.in_transaction:
+                await self._writing.execute_fetchall("ROLLBACK")
+            raise
+        self._cache.end_write(users)
+
+    async def _execute_many(self, sql: str, rows: Sequence[Row]) -> None:
+        if rows:
+            await self._writing.executemany(sql, rows)
+
+    async def sweep(self, limit: int = 1000) -> int:
+        """See `Store.sweep`."""
+        return await self._writer.between_batches(lambda: self._sweep(limit))
+
+    async def _sweep(self, limit: int) -> int:
+        gone = await self._writing.execute_fetchall(
+            """
+            DELETE FROM requests
+            WHERE number IN (SELECT number FROM requests ORDER BY number LIMIT :limit) AND expire_time <= :now
+            RETURNING number
+            """,
+            {"limit": limit, "now": self._clock()},
+        )
+        return len(list(gone))
+
+    # Reading
+
+    def cached_user(self, user_id: str) -> User | None:
+        """See `Store.cached_user`."""
+        return self._cache.get(user_id)
+
+    async def user(self, user_id: str) -> User | None:
+        """See `Store.user`."""
+        return await self._cache.read(user_id)
+
+    async def users(self, user_ids: Collection[str]) -> Mapping[str, User]:
+        """See `Store.users`."""
+        cached = {user_id: self._cache.get(user_id) for user_id in user_ids}
+        found = {user_id: user for user_id, user in cached.items() if user is not None}
+        missing = [user_id for user_id, user in cached.items() if user is None]
+        return {**found, **await self._fetch_users(missing)} if missing else found
+
+    async def user_by(self, identifier: Identifier) -> User | None:
+        """See `Store.user_by`."""
+        rows = await self._fetch(
+            f"SELECT {USER_COLUMNS} FROM users"  # noqa: S608  # a constant
+            " WHERE id = (SELECT user_id FROM identifiers WHERE kind = ? AND key = ?)",
+            identifier,
+        )
+        return next(map(user_from_row, rows), None)
+
+    async def secret_keys(self, after: str = "", limit: int = 1000) -> Sequence[SecretKey]:
+        """See `Store.secret_keys`."""
+        rows = await self._fetch(
+            f"SELECT {SECRET_KEY_COLUMNS} FROM secret_keys WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608  # a constant
+            (after, limit),
+        )
+        return [secret_key_from_row(row) for row in rows]
+
+    async def signing_keys(self) -> Sequence[SigningKey]:
+        """See `Store.signing_keys`."""
+        rows = await self._fetch(
+            f"SELECT {SIGNING_KEY_COLUMNS} FROM signing_keys ORDER BY create_time DESC",  # noqa: S608  # a constant
+            (),
+        )
+        return [SigningKey._make(row) for row in rows]
+
+    async def _fetch(self, sql: str, parameters: Sequence[Any]) -> Iterable[Row]:
+        try:
+            return await self._reading.execute_fetchall(sql, parameters)
+        except sqlite3.Error as error:
+            log.exception("a read failed")
+            raise UsermetaError(Reason.STORE_UNAVAILABLE) from error
+
+    async def _fetch_users(self, user_ids: Collection[str]) -> Mapping[str, User]:
+        rows = await self._fetch(TABLES["users"].select, (json.dumps(list(user_ids)),))
+        return dict(map(TABLES["users"].from_row, rows))
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await self._writer.close()
+        await self._reading.close()
+        await self._writing.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+        await self._writing.close()
+        self._ownership.release()
+
+
+async def _select(connection: aiosqlite.Connection, name: str, keys: Sequence[Any]) -> Mapping[Any, Any]:
+    sql = TABLES[name]
+    rows = await connection.execute_fetchall(sql.select, (json.dumps(keys),))
+    return dict(map(sql.from_row, rows))

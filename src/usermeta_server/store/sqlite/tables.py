@@ -1,0 +1,134 @@
+"""How each kind of row is read and written: one entry a table, with its SQL and the shape of its rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from usermeta_server.model import (
+    Identifier,
+    IdentifierKind,
+    RememberedRequest,
+    RequestKey,
+    Scope,
+    SecretKey,
+    SigningKey,
+    User,
+)
+
+Row = Sequence[Any]
+
+USER_COLUMNS: Final = (
+    "id, version, external_id, username, email_address, email_address_verified, first_name, last_name, image_url,"
+    " banned, public_metadata, private_metadata, unsafe_metadata, public_metadata_etag, private_metadata_etag,"
+    " unsafe_metadata_etag, etag, visible_etag, create_time, update_time, visible_update_time"
+)
+SECRET_KEY_COLUMNS: Final = "id, display_name, scopes, digest, create_time, expire_time, revoke_time"
+SIGNING_KEY_COLUMNS: Final = "id, private_pem, create_time"
+
+
+class TableSql(NamedTuple):
+    """One table of a transaction.
+
+    `select` takes a JSON array of keys; `upsert` and `delete` take what `to_row` and `to_key` make.
+    """
+
+    select: str
+    upsert: str
+    delete: str
+    from_row: Callable[[Row], tuple[Any, Any]]
+    to_row: Callable[[Any, Any], Row]
+    to_key: Callable[[Any], Row]
+
+
+def user_from_row(row: Row) -> User:
+    """Make a user of a row of `USER_COLUMNS`."""
+    return User._make((*row[:5], bool(row[5]), *row[6:9], bool(row[9]), *row[10:]))
+
+
+def secret_key_from_row(row: Row) -> SecretKey:
+    """Make a secret key of a row of `SECRET_KEY_COLUMNS`."""
+    scopes = tuple(Scope[name] for name in row[2].split())
+    return SecretKey(row[0], row[1], scopes, *row[3:])
+
+
+def _secret_key_row(_: str, key: SecretKey) -> Row:
+    return (key.id, key.display_name, " ".join(scope.name for scope in key.scopes), *key[3:])
+
+
+def _single(key: str) -> Row:
+    return (key,)
+
+
+TABLES: Final[Mapping[str, TableSql]] = {
+    "users": TableSql(
+        select=f"SELECT {USER_COLUMNS} FROM users WHERE id IN (SELECT value FROM json_each(?))",
+        upsert=f"""
+            INSERT INTO users ({USER_COLUMNS})
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (id) DO UPDATE SET
+                version = excluded.version, external_id = excluded.external_id, username = excluded.username,
+                email_address = excluded.email_address, email_address_verified = excluded.email_address_verified,
+                first_name = excluded.first_name, last_name = excluded.last_name, image_url = excluded.image_url,
+                banned = excluded.banned, public_metadata = excluded.public_metadata,
+                private_metadata = excluded.private_metadata, unsafe_metadata = excluded.unsafe_metadata,
+                public_metadata_etag = excluded.public_metadata_etag,
+                private_metadata_etag = excluded.private_metadata_etag,
+                unsafe_metadata_etag = excluded.unsafe_metadata_etag, etag = excluded.etag,
+                visible_etag = excluded.visible_etag, create_time = excluded.create_time,
+                update_time = excluded.update_time, visible_update_time = excluded.visible_update_time
+        """,
+        delete="DELETE FROM users WHERE id = ?",
+        from_row=lambda row: (row[0], user_from_row(row)),
+        to_row=lambda _, user: user,
+        to_key=_single,
+    ),
+    "identifiers": TableSql(
+        select="""
+            SELECT kind, key, user_id FROM identifiers
+            WHERE (kind, key) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))
+        """,
+        upsert="INSERT INTO identifiers (kind, key, user_id) VALUES (?, ?, ?)"
+        " ON CONFLICT (kind, key) DO UPDATE SET user_id = excluded.user_id",
+        delete="DELETE FROM identifiers WHERE kind = ? AND key = ?",
+        from_row=lambda row: (Identifier(IdentifierKind(row[0]), row[1]), row[2]),
+        to_row=lambda identifier, user_id: (*identifier, user_id),
+        to_key=tuple,
+    ),
+    "requests": TableSql(
+        select="""
+            SELECT principal, request_id, method, digest, outcome, expire_time FROM requests
+            WHERE (principal, request_id)
+                IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))
+        """,
+        upsert="INSERT OR REPLACE INTO requests (principal, request_id, method, digest, outcome, expire_time)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        delete="DELETE FROM requests WHERE principal = ? AND request_id = ?",
+        from_row=lambda row: (RequestKey(row[0], row[1]), RememberedRequest._make(row[2:])),
+        to_row=lambda key, request: (*key, *request),
+        to_key=tuple,
+    ),
+    "secret_keys": TableSql(
+        select=f"SELECT {SECRET_KEY_COLUMNS} FROM secret_keys WHERE id IN (SELECT value FROM json_each(?))",
+        upsert=f"INSERT OR REPLACE INTO secret_keys ({SECRET_KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        delete="DELETE FROM secret_keys WHERE id = ?",
+        from_row=lambda row: (row[0], secret_key_from_row(row)),
+        to_row=_secret_key_row,
+        to_key=_single,
+    ),
+    "signing_keys": TableSql(
+        select=f"SELECT {SIGNING_KEY_COLUMNS} FROM signing_keys WHERE id IN (SELECT value FROM json_each(?))",
+        upsert=f"INSERT OR REPLACE INTO signing_keys ({SIGNING_KEY_COLUMNS}) VALUES (?, ?, ?)",
+        delete="DELETE FROM signing_keys WHERE id = ?",
+        from_row=lambda row: (row[0], SigningKey._make(row)),
+        to_row=lambda _, key: key,
+        to_key=_single,
+    ),
+    "secrets": TableSql(
+        select="SELECT name, value FROM secrets WHERE name IN (SELECT value FROM json_each(?))",
+        upsert="INSERT OR REPLACE INTO secrets (name, value) VALUES (?, ?)",
+        delete="DELETE FROM secrets WHERE name = ?",
+        from_row=lambda row: (row[0], row[1]),
+        to_row=lambda name, value: (name, value),
+        to_key=_single,
+    ),
+}
+"""By the names of a transaction's tables, in the order in which they are written."""
