@@ -24,7 +24,7 @@ class _KeyCredentials(grpc.aio.UnaryUnaryClientInterceptor):
 
 
 @asynccontextmanager
-async def backend(settings: ClientSettings) -> "AsyncIterator[backend_service_pb2_grpc.BackendServiceAsyncStub]":
+async def backend(settings: ClientSettings) -> AsyncIterator["backend_service_pb2_grpc.BackendServiceAsyncStub"]:
     """Connect to the server's BackendService with the operator's key.
 
     Raises:

@@ -177,7 +177,7 @@ class SqliteStore:
     async def user_by(self, identifier: Identifier) -> User | None:
         """See `Store.user_by`."""
         rows = await self._fetch(
-            f"SELECT {USER_COLUMNS} FROM users"  # noqa: S608  # a constant
+            f"SELECT {USER_COLUMNS} FROM users"  # a constant
             " WHERE id = (SELECT user_id FROM identifiers WHERE kind = ? AND key = ?)",
             identifier,
         )
@@ -186,7 +186,7 @@ class SqliteStore:
     async def secret_keys(self, after: str = "", limit: int = 1000) -> Sequence[SecretKey]:
         """See `Store.secret_keys`."""
         rows = await self._fetch(
-            f"SELECT {SECRET_KEY_COLUMNS} FROM secret_keys WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608  # a constant
+            f"SELECT {SECRET_KEY_COLUMNS} FROM secret_keys WHERE id > ? ORDER BY id LIMIT ?",  # a constant
             (after, limit),
         )
         return [secret_key_from_row(row) for row in rows]
@@ -194,7 +194,7 @@ class SqliteStore:
     async def signing_keys(self) -> Sequence[SigningKey]:
         """See `Store.signing_keys`."""
         rows = await self._fetch(
-            f"SELECT {SIGNING_KEY_COLUMNS} FROM signing_keys ORDER BY create_time DESC",  # noqa: S608  # a constant
+            f"SELECT {SIGNING_KEY_COLUMNS} FROM signing_keys ORDER BY create_time DESC",  # a constant
             (),
         )
         return [SigningKey._make(row) for row in rows]

@@ -21,7 +21,7 @@ USER_COLUMNS: Final = (
     " banned, public_metadata, private_metadata, unsafe_metadata, public_metadata_etag, private_metadata_etag,"
     " unsafe_metadata_etag, etag, visible_etag, create_time, update_time, visible_update_time"
 )
-SECRET_KEY_COLUMNS: Final = "id, display_name, scopes, digest, create_time, expire_time, revoke_time"
+SECRET_KEY_COLUMNS: Final = "id, display_name, scopes, digest, create_time, expire_time, revoke_time"  # noqa: S105  # names
 SIGNING_KEY_COLUMNS: Final = "id, private_pem, create_time"
 
 
