@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, final
 
 from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
-from usermeta_server.model import SECOND, Document, Scope, User
+from usermeta_server.model import Document, Scope, User
 
 
 @unique
@@ -208,7 +208,7 @@ def admit(caller: Caller, user: User | None) -> User:
     if user is None:
         raise UsermetaError(Reason.USER_NOT_FOUND)
     if viewer_of(caller, user.id) is Viewer.SELF:
-        if caller.principal.issue_time < user.create_time // SECOND * SECOND:
+        if caller.principal.issue_time < user.create_time:
             raise UsermetaError(Reason.USER_NOT_FOUND)
         if user.banned:
             raise UsermetaError(Reason.USER_BANNED)

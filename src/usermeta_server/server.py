@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -162,9 +163,13 @@ def _credentials(certificate: Path | None, key: Path | None) -> grpc.ServerCrede
     if certificate is None or key is None:
         raise OperatorError("TLS needs both a certificate and its key")
     try:
-        return grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+        pair = (key.read_bytes(), certificate.read_bytes())
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise OperatorError(f"{certificate} and {key} are no certificate and its key: {error.reason}") from error
     except OSError as error:
         raise OperatorError(f"cannot read {error.filename}: {error.strerror}") from error
+    return grpc.ssl_server_credentials([pair])
 
 
 async def _sweep(app: App) -> None:

@@ -58,12 +58,13 @@ class SessionTokens:
 
     def issue(self, user_id: str, now: int, ttl: int) -> tuple[str, int]:
         """Return a token for a user, and when it stops working (all in microseconds, rounded to seconds)."""
-        issued, expires = now // SECOND, (now + ttl) // SECOND
-        claims: Mapping[str, str | int] = {
+        expires = (now + ttl) // SECOND
+        claims: Mapping[str, str | float] = {
             "iss": ISSUER,
             "aud": AUDIENCE,
             "sub": user_id,
-            "iat": issued,
+            # A NumericDate may have a fraction: a user made again within the second must not inherit the session.
+            "iat": now / SECOND,
             "exp": expires,
             "jti": secrets.token_urlsafe(12),
         }
@@ -98,7 +99,7 @@ class SessionTokens:
             )
         except jwt.PyJWTError as error:
             raise UsermetaError(Reason.CREDENTIAL_INVALID) from error
-        principal = Principal(PrincipalKind.USER, claims["sub"], issue_time=claims["iat"] * SECOND)
+        principal = Principal(PrincipalKind.USER, claims["sub"], issue_time=round(claims["iat"] * SECOND))
         verified = (principal, claims["exp"] * SECOND)
         self._verified.put(token, verified, 1)
         return verified

@@ -8,7 +8,7 @@ from usermeta_server.audience import Caller
 from usermeta_server.core.documents import JsonObject, Limits, load, seal
 from usermeta_server.core.revision import check_etags, revise
 from usermeta_server.core.writes import Intent, Writes
-from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.errors import Reason, Status, UsermetaError, Violation
 from usermeta_server.ids import Stamp
 from usermeta_server.model import Document, User
 from usermeta_server.policy import WriteGrant
@@ -85,7 +85,7 @@ class Metadata:
         async def recall(outcome: str) -> list[User | UsermetaError]:
             names = outcome.split()
             users = await self._store.users([name for name in names if name not in Reason.__members__])
-            return [_recalled(name, users) for name in names]
+            return [_recalled(name, index, users) for index, name in enumerate(names)]
 
         return await self._writes.perform(
             intent,
@@ -109,7 +109,10 @@ def _name(result: User | UsermetaError) -> str:
     return result.reason.name if isinstance(result, UsermetaError) else result.id
 
 
-def _recalled(name: str, users: Mapping[str, User]) -> User | UsermetaError:
-    if name in Reason.__members__:
-        return UsermetaError(Reason[name])
-    return users.get(name) or UsermetaError(Reason.USER_NOT_FOUND)
+def _recalled(name: str, index: int, users: Mapping[str, User]) -> User | UsermetaError:
+    """Return what became of an item: of one that failed, only the reason was kept."""
+    if name in users:
+        return users[name]
+    reason = Reason[name] if name in Reason.__members__ else Reason.USER_NOT_FOUND
+    violations = (Violation("metadata", reason.message),) if reason.status is Status.INVALID_ARGUMENT else ()
+    return UsermetaError(reason, violations=violations).of_item(index)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, TypeVar
 
-from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.errors import Reason, invalid
 from usermeta_server.ids import Stamp
 from usermeta_server.model import HOUR, RememberedRequest, RequestKey
 from usermeta_server.store.base import Reads, Store, Transaction
@@ -71,7 +71,12 @@ class Writes:
             remembered = transaction.requests.get(key)
             if remembered is not None and remembered.expire_time > transaction.now:
                 if remembered.digest != digest:
-                    raise UsermetaError(Reason.REQUEST_ID_REUSED, metadata={"request_id": intent.request_id})
+                    raise invalid(
+                        "request_id",
+                        "was used before, with another request",
+                        reason=Reason.REQUEST_ID_REUSED,
+                        request_id=intent.request_id,
+                    )
                 return remembered
             result = change(transaction, _stamp(transaction, intent))
             expire_time = transaction.now + REMEMBERED_FOR

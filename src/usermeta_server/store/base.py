@@ -51,13 +51,14 @@ class Table(Generic[K, V]):
     programming error (LookupError), for it would make the outcome depend on the company in the batch.
     """
 
-    __slots__ = ("_rows", "_staged", "changed")
+    __slots__ = ("_rows", "_staged", "changed", "declared")
 
     def __init__(self) -> None:
         """Make an empty table."""
         self._rows: dict[K, V | None] = {}
         self._staged: dict[K, V | None] = {}
         self.changed: dict[K, V | None] = {}
+        self.declared: Collection[K] = ()
 
     def missing(self, keys: Iterable[K]) -> list[K]:
         """Return those keys that are still to be read."""
@@ -72,6 +73,8 @@ class Table(Generic[K, V]):
         """Return the row as it is by now."""
         if key in self._staged:
             return self._staged[key]
+        if key not in self.declared:
+            raise LookupError(key)
         return self._rows[key]
 
     def put(self, key: K, row: V | None) -> None:
@@ -114,6 +117,11 @@ class Transaction:
         """Give out the next version: later commits have higher ones, and none is given out twice."""
         self.version += 1
         return self.version
+
+    def declare(self, reads: Reads) -> None:
+        """Let the mutation that runs next look at what it declared."""
+        for name, keys in zip(Reads._fields, reads, strict=True):
+            self.tables[name].declared = keys
 
     def keep(self) -> None:
         """Let the mutation that has just run stand."""

@@ -46,14 +46,18 @@ class UserCache:
         user = self._users.get(user_id)
         if user is not None:
             return user
-        read = self._reads.get(user_id)
-        if read is None:
-            future: asyncio.Future[User | None] = asyncio.get_running_loop().create_future()
-            read = self._reads[user_id] = _Read(future, overlaps_write=user_id in self._writing)
-            self._wanted.append((user_id, read))
-            if self._fetching is None or self._fetching.done():
-                self._fetching = asyncio.create_task(self._fetch_wanted(), name="usermeta-reader")
+        read = self._reads.get(user_id) or self._begin_read(user_id)
         return await asyncio.shield(read.future)
+
+    def _begin_read(self, user_id: str) -> _Read:
+        future: asyncio.Future[User | None] = asyncio.get_running_loop().create_future()
+        read = _Read(future, overlaps_write=user_id in self._writing)
+        if not read.overlaps_write:
+            self._reads[user_id] = read
+        self._wanted.append((user_id, read))
+        if self._fetching is None or self._fetching.done():
+            self._fetching = asyncio.create_task(self._fetch_wanted(), name="usermeta-reader")
+        return read
 
     def begin_write(self, user_ids: Collection[str]) -> None:
         """Stop serving these users: their commit begins."""

@@ -92,7 +92,7 @@ class Writer:
         Between two pieces a batch of writes gets its turn, so that upkeep in small pieces holds up nobody.
 
         Raises:
-            UsermetaError: SHUTTING_DOWN.
+            UsermetaError: STORE_UNAVAILABLE, when it fails; SHUTTING_DOWN.
         """
         if self._closing:
             raise UsermetaError(Reason.SHUTTING_DOWN)
@@ -127,6 +127,8 @@ class Writer:
         return [each for each in batch if not each.future.done()]
 
     async def _write_batch(self, batch: list[_Waiting]) -> None:
+        if not batch:
+            return
         try:
             transaction = await self._engine.begin()
             await self._engine.load(transaction, [each.reads for each in batch])
@@ -143,13 +145,15 @@ class Writer:
 async def _do(chore: _Chore) -> None:
     try:
         outcome = _Outcome(chore.future, await chore.work(), None)
-    except Exception as error:  # noqa: BLE001  # it is the caller's, who gets it
-        outcome = _Outcome(chore.future, None, error)
+    except Exception:
+        log.exception("upkeep failed")
+        outcome = _Outcome(chore.future, None, UsermetaError(Reason.STORE_UNAVAILABLE))
     _settle(outcome)
 
 
 def _apply(transaction: Transaction, waiting: _Waiting) -> _Outcome:
     keep: Callable[[], None] = transaction.discard if waiting.dry_run else transaction.keep
+    transaction.declare(waiting.reads)
     try:
         result = waiting.mutation(transaction)
     except Exception as error:  # noqa: BLE001  # it is the caller's, who gets it

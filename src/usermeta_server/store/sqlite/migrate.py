@@ -24,21 +24,29 @@ def migrations() -> Sequence[Migration]:
     return [Migration(int(name.split("_", 1)[0]), name, sql) for name, sql in found]
 
 
-async def migrate(connection: aiosqlite.Connection, steps: Sequence[Migration]) -> None:
-    """Bring the schema up to the last step.
+async def check_schema(connection: aiosqlite.Connection, newest: int) -> int:
+    """Return the schema that a file has, without changing anything.
 
     Raises:
         OperatorError: the file was written by a newer program, or is no database of this program.
     """
     ((version,),) = await connection.execute_fetchall("PRAGMA user_version")
     ((tables,),) = await connection.execute_fetchall("SELECT count(*) FROM sqlite_schema")
-    newest = steps[-1].number
     if version > newest:
         raise OperatorError(
             f"the database has schema {version}, newer than this program's {newest}: run a newer usermeta"
         )
     if version == 0 and tables:
         raise OperatorError("the file is a database of another program")
+    if version:
+        names = {row[0] for row in await connection.execute_fetchall("SELECT name FROM sqlite_schema")}
+        if not {"state", "users"} <= names:
+            raise OperatorError("the file is a database of another program")
+    return int(version)
+
+
+async def migrate(connection: aiosqlite.Connection, version: int, steps: Sequence[Migration]) -> None:
+    """Bring a schema up to the last step."""
     for step in steps:
         if step.number > version:
             await connection.executescript(

@@ -21,12 +21,10 @@ class Ownership:
         """
         try:
             database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             lock = database.with_name(database.name + ".lock")
             self._descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            reason = f"{error.strerror} ({error.filename})"
-            raise OperatorError(f"cannot write the database {database}: {reason}") from error
+            raise _not_writable(database, error) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -35,10 +33,19 @@ class Ownership:
             raise DatabaseOwnedError(f"the database {database} is owned by another process (pid {owner})") from error
         os.truncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            self.release()
+            raise _not_writable(database, error) from error
 
     def release(self) -> None:
         """Let go of the lock. The file stays: deleting it would let two processes lock two files."""
         os.close(self._descriptor)
+
+
+def _not_writable(database: Path, error: OSError) -> OperatorError:
+    return OperatorError(f"cannot write the database {database}: {error.strerror} ({error.filename})")
 
 
 class DatabaseOwnedError(OperatorError):

@@ -15,7 +15,7 @@ from usermeta_server.errors import OperatorError, Reason, UsermetaError
 from usermeta_server.model import Identifier, SecretKey, SigningKey, User
 from usermeta_server.store.base import Mutation, Reads, Transaction
 from usermeta_server.store.cache import UserCache
-from usermeta_server.store.sqlite.migrate import migrate, migrations
+from usermeta_server.store.sqlite.migrate import check_schema, migrate, migrations
 from usermeta_server.store.sqlite.ownership import Ownership
 from usermeta_server.store.sqlite.tables import (
     SECRET_KEY_COLUMNS,
@@ -72,13 +72,8 @@ class SqliteStore:
         ownership = Ownership(path)
         connections: list[aiosqlite.Connection] = []
         try:
-            for pragmas in (_WRITER_PRAGMAS, _READER_PRAGMAS):
-                connection = await aiosqlite.connect(path, isolation_level=None)
-                connections.append(connection)
-                for pragma in pragmas:
-                    await connection.execute_fetchall(pragma)
-                if len(connections) == 1:
-                    await migrate(connection, migrations())
+            connections.append(await _open_writer(path))
+            connections.append(await _connect(path, _READER_PRAGMAS))
         except BaseException as error:
             for connection in connections:
                 await connection.close()
@@ -202,7 +197,7 @@ class SqliteStore:
     async def _fetch(self, sql: str, parameters: Sequence[Any]) -> Iterable[Row]:
         try:
             return await self._reading.execute_fetchall(sql, parameters)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:  # aiosqlite raises ValueError once it is closed
             log.exception("a read failed")
             raise UsermetaError(Reason.STORE_UNAVAILABLE) from error
 
@@ -217,6 +212,31 @@ class SqliteStore:
         await self._writing.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
         await self._writing.close()
         self._ownership.release()
+
+
+async def _open_writer(path: Path) -> aiosqlite.Connection:
+    steps = migrations()
+    connection = await aiosqlite.connect(path, isolation_level=None)
+    try:
+        # Looked at before anything is written: a file that is not ours stays as it is.
+        version = await check_schema(connection, steps[-1].number)
+        await _set(connection, _WRITER_PRAGMAS)
+        await migrate(connection, version, steps)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def _connect(path: Path, pragmas: Iterable[str]) -> aiosqlite.Connection:
+    connection = await aiosqlite.connect(path, isolation_level=None)
+    await _set(connection, pragmas)
+    return connection
+
+
+async def _set(connection: aiosqlite.Connection, pragmas: Iterable[str]) -> None:
+    for pragma in pragmas:
+        await connection.execute_fetchall(pragma)
 
 
 async def _select(connection: aiosqlite.Connection, name: str, keys: Sequence[Any]) -> Mapping[Any, Any]:
