@@ -98,11 +98,12 @@ class Metadata:
     def _apply(self, transaction: Transaction, stamp: Stamp, write: MetadataWrite) -> User:
         user = policy.admit(write.caller, transaction.users.get(write.grant.user_id))
         check_etags(write.expected_etags, user.document_etag)
-        edited: dict[str, str] = {
-            document: seal(edit(load(user.document(document))), document, self._limits).decode()
-            for document, edit in write.edits.items()
+        # All edits before all limits: the order of checks goes over the whole request.
+        edited = {document: edit(load(user.document(document))) for document, edit in write.edits.items()}
+        sealed: dict[str, str] = {
+            document: seal(value, document, self._limits).decode() for document, value in edited.items()
         }
-        return revise(transaction, stamp, user, edited)
+        return revise(transaction, stamp, user, sealed)
 
 
 def _name(result: User | UsermetaError) -> str:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from usermeta_server.audience import Principal
 from usermeta_server.auth.secret_keys import KeyRing, new_secret
+from usermeta_server.core.profile import check_profile
 from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, UsermetaError, invalid
 from usermeta_server.ids import Stamp
@@ -34,9 +35,12 @@ class SecretKeys:
         """Make a key that works until `expire_time` (microseconds; 0 is for ever).
 
         Raises:
-            UsermetaError: SCOPE_INSUFFICIENT, when the caller's own key has less; FIELD_INVALID, when it would
-                have expired already.
+            UsermetaError: SCOPE_INSUFFICIENT, when the caller's own key has less; FIELD_INVALID, for a name that is
+                missing or malformed, or a key that would have expired already.
         """
+        if not display_name:
+            raise invalid("display_name", "is required")
+        check_profile({"display_name": display_name})
         highest = max(scopes)
         if principal.scope is None or principal.scope < highest:
             raise UsermetaError(Reason.SCOPE_INSUFFICIENT, metadata={"required_scope": highest.name.lower()})

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, TypeVar
 
-from usermeta_server.errors import Reason, invalid
+from usermeta_server.errors import Reason, UsermetaError, Violation
 from usermeta_server.ids import Stamp
 from usermeta_server.model import HOUR, RememberedRequest, RequestKey
 from usermeta_server.store.base import Reads, Store, Transaction
@@ -71,12 +71,7 @@ class Writes:
             remembered = transaction.requests.get(key)
             if remembered is not None and remembered.expire_time > transaction.now:
                 if remembered.digest != digest:
-                    raise invalid(
-                        "request_id",
-                        "was used before, with another request",
-                        reason=Reason.REQUEST_ID_REUSED,
-                        request_id=intent.request_id,
-                    )
+                    raise _reused(intent.request_id)
                 return remembered
             result = change(transaction, _stamp(transaction, intent))
             expire_time = transaction.now + REMEMBERED_FOR
@@ -93,3 +88,10 @@ class Writes:
 
 def _stamp(transaction: Transaction, intent: Intent) -> Stamp:
     return Stamp(0, real=False) if intent.validate_only else Stamp(transaction.now, real=True)
+
+
+def _reused(request_id: str) -> UsermetaError:
+    reason = Reason.REQUEST_ID_REUSED
+    return UsermetaError(
+        reason, metadata={"request_id": request_id}, violations=(Violation("request_id", reason.message),)
+    )

@@ -8,7 +8,7 @@ from usermeta.backend.v1.user_pb2 import User as UserMessage
 from usermeta_server import policy
 from usermeta_server.audience import Caller
 from usermeta_server.core.metadata import Edit, MetadataWrite
-from usermeta_server.core.profile import check_profile, check_user_id
+from usermeta_server.core.profile import check_user_id
 from usermeta_server.core.use_cases import UseCases
 from usermeta_server.errors import UsermetaError, invalid
 from usermeta_server.model import HOUR, SECOND, Document, IdentifierKind, User
@@ -142,7 +142,6 @@ class BackendService:
         return response
 
     async def create_secret_key(self, request: pb.CreateSecretKeyRequest, caller: Caller) -> pb.CreateSecretKeyResponse:
-        check_profile({"display_name": required(request.display_name, "display_name")})
         scopes = scopes_of(request.scopes)
         expire_time = time_of(request.expire_time, "expire_time") if request.HasField("expire_time") else 0
         made = await self._keys.create(
