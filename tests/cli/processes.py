@@ -1,0 +1,88 @@
+"""The command line as a process of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+COMMAND: Final = [sys.executable, "-m", "usermeta_server"]
+SECONDS: Final = 30
+"""How long a command may take before its test fails."""
+
+
+class Ended(NamedTuple):
+    """A command that ended: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(folder: Path, changes: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment without settings of its own, with the store in a folder."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("USERMETA_", "GRPC_"))}
+    return {**kept, "USERMETA_DATABASE_URL": f"sqlite:///{folder}/usermeta.db", **changes}
+
+
+def run(folder: Path, *arguments: str, **changes: str) -> Ended:
+    """Run a command in a folder until it ends; `changes` are environment variables."""
+    ended = subprocess.run(  # noqa: S603  # no shell
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=environment(folder, changes),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+class Running:
+    """`usermeta serve` as a process, that listens on `address`."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        """Wait until a process says that it listens."""
+        self.process = process
+        self.errors: list[str] = []
+        self.address = self._listening()
+
+    def _listening(self) -> str:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.errors.append(line)
+            match = re.search(r"usermeta listens on (\S+?)\"?[,}]?$", json.loads(line)["message"])
+            if match:
+                return match[1]
+        raise AssertionError("".join(self.errors))
+
+    def end(self, number: signal.Signals) -> Ended:
+        """Send a signal, and return how the process ended."""
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=SECONDS)
+        return Ended(self.process.returncode, out, "".join(self.errors) + err)
+
+
+@contextmanager
+def served(folder: Path, *arguments: str, **changes: str) -> Iterator[Running]:
+    """Run the server as a process until the context is left."""
+    process = subprocess.Popen(  # noqa: S603  # no shell
+        [*COMMAND, "serve", *arguments],
+        cwd=folder,
+        env=environment(folder, {"USERMETA_LISTEN": "127.0.0.1:0", **changes}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield Running(process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=SECONDS)

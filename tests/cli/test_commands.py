@@ -1,0 +1,177 @@
+"""`usermeta keys` and `usermeta token`, on a store that nobody owns and through a running server."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.processes import Ended, Running, run, served
+from usermeta_server.cli import main
+
+SECRET = re.compile(r"sk_[0-9a-v]{26}_[A-Za-z0-9_-]{43}\n")
+
+
+class Shell:
+    """Runs commands in this process: on a store that nobody owns."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        """Keep the store in a folder."""
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+        monkeypatch.setenv("USERMETA_DATABASE_URL", f"sqlite:///{folder}/usermeta.db")
+        monkeypatch.delenv("USERMETA_KEY", raising=False)
+
+    def __call__(self, *arguments: str) -> Ended:
+        """Run a command, and return how it ended."""
+        self._monkeypatch.setattr("sys.argv", ["usermeta", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        out, err = self._capsys.readouterr()
+        return Ended(code, out, err)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """Return what runs commands on a store of this test's own."""
+    return Shell(tmp_path, monkeypatch, capsys)
+
+
+def key_id(secret: str) -> str:
+    """Return the id of a key by its secret."""
+    return f"key_{secret.split('_')[1]}"
+
+
+def listed(ended: Ended) -> dict[str, str]:
+    """Return the lines of `keys list` by the key's id."""
+    assert ended.code == 0
+    return {line.split()[0]: line for line in ended.out.splitlines()}
+
+
+# On the store itself
+
+
+def test_a_new_key_is_all_that_is_printed(shell: Shell) -> None:
+    made = shell("keys", "create", "my key")
+    assert (made.code, made.err) == (0, "")
+    assert SECRET.fullmatch(made.out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "scopes"),
+    [([], ["admin", "write"]), (["--scope", "read"], ["read", "read"]), (["--scope", "admin"], ["admin", "admin"])],
+)
+def test_the_first_key_is_for_everything_and_later_ones_write_unless_told_otherwise(
+    shell: Shell, arguments: list[str], scopes: list[str]
+) -> None:
+    ids = [key_id(shell("keys", "create", "a key", *arguments).out) for _ in scopes]
+    lines = listed(shell("keys", "list"))
+    assert [lines[each].split()[1] for each in ids] == scopes
+
+
+def test_a_list_shows_names_and_times_and_no_secret(shell: Shell) -> None:
+    secret = shell("keys", "create", "a key with a name").out.strip()
+    shown = shell("keys", "list")
+    line = listed(shown)[key_id(secret)]
+    assert line.endswith("a key with a name")
+    assert re.search(r"created \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ expires - revoked -", line)
+    assert secret[-43:] not in shown.out
+
+
+def test_an_empty_store_has_no_keys(shell: Shell) -> None:
+    assert shell("keys", "list") == Ended(0, "", "")
+
+
+def test_a_revoked_key_is_listed_as_such(shell: Shell) -> None:
+    made = key_id(shell("keys", "create", "a key").out)
+    assert shell("keys", "revoke", made) == Ended(0, "", "")
+    assert "revoked 2" in listed(shell("keys", "list"))[made]
+
+
+FAILING = [
+    (["keys", "revoke", "key_nobody"], 1, "SECRET_KEY_NOT_FOUND"),
+    (["token", "user_nobody"], 1, "USER_NOT_FOUND"),
+    (["keys", "create", "x" * 257], 1, "display_name"),
+    (["keys", "create", ""], 1, "display_name"),
+    (["keys", "create"], 2, "NAME"),
+    (["keys", "create", "a key", "--scope", "everything"], 2, "everything"),
+    (["nonsense"], 2, "nonsense"),
+    (["keys", "list", "--database-url", "nonsense"], 2, "--database-url"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "text"), FAILING)
+def test_a_command_that_fails_says_why_on_standard_error(
+    shell: Shell, arguments: list[str], code: int, text: str
+) -> None:
+    ended = shell(*arguments)
+    assert (ended.code, ended.out) == (code, "")
+    assert text in ended.err
+    assert "Traceback" not in ended.err
+
+
+# Through a running server
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a store that a server owns."""
+    return tmp_path_factory.mktemp("owned")
+
+
+@pytest.fixture(scope="module")
+def admin(store: Path) -> str:
+    """Return the admin key of the store, made before the server began."""
+    return run(store, "keys", "create", "admin").out.strip()
+
+
+@pytest.fixture(scope="module")
+def server(store: Path, admin: str) -> Iterator[Running]:
+    """Return a running server that owns the store."""
+    assert admin
+    with served(store) as running:
+        yield running
+
+
+def through(server: Running, store: Path, key: str, *arguments: str) -> Ended:
+    """Run a command on a store that a server owns."""
+    return run(store, *arguments, USERMETA_ADDRESS=server.address, USERMETA_KEY=key)
+
+
+def test_keys_are_made_listed_and_revoked_through_the_server(server: Running, store: Path, admin: str) -> None:
+    made = through(server, store, admin, "keys", "create", "through", "--scope", "read")
+    assert (made.code, made.err) == (0, "")
+    assert SECRET.fullmatch(made.out)
+    made_id = key_id(made.out)
+    assert through(server, store, admin, "keys", "revoke", made_id) == Ended(0, "", "")
+    lines = listed(through(server, store, admin, "keys", "list"))
+    assert lines.keys() == {key_id(admin), made_id}
+    assert lines[made_id].split()[1] == "read"
+    assert "revoked 2" in lines[made_id]
+
+
+def test_what_the_server_refuses_is_one_line(server: Running, store: Path, admin: str) -> None:
+    ended = through(server, store, admin, "token", "user_nobody")
+    assert ended.code
+    assert ended.out == ""
+    (line,) = ended.err.splitlines()
+    assert "NOT_FOUND" in line
+
+
+@pytest.mark.parametrize("key", ["", "sk_nonsense"])
+def test_without_a_good_key_a_command_says_so(server: Running, store: Path, key: str) -> None:
+    ended = through(server, store, key, "keys", "list")
+    assert (ended.code, ended.out) == (2, "")
+    (line,) = ended.err.splitlines()
+    assert "USERMETA_KEY" in line or "UNAUTHENTICATED" in line
+
+
+def test_a_server_that_is_not_there_is_one_line(server: Running, store: Path) -> None:
+    assert server.address
+    ended = run(store, "keys", "list", USERMETA_ADDRESS="127.0.0.1:1", USERMETA_KEY="sk_x")
+    assert (ended.code, ended.out) == (2, "")
+    (line,) = ended.err.splitlines()
+    assert "127.0.0.1:1" in line

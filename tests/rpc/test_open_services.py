@@ -1,0 +1,155 @@
+"""What needs no credential: profiles, as far as the operator lets them, health, and reflection."""
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from tests.rpc.methods import call, new_subject, sample
+from tests.support import DEADLINE, FRONTEND, Service, bearer, document, refused, serving, settings
+from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
+
+PROFILE_METHODS: Final = (f"{FRONTEND}GetProfile", f"{FRONTEND}BatchGetProfiles")
+WHO_MAY: Final = [
+    ("anyone", {"": "OK", "session": "OK", "garbage": "CREDENTIAL_INVALID"}),
+    ("signed_in", {"": "CREDENTIAL_MISSING", "session": "OK", "garbage": "CREDENTIAL_INVALID"}),
+    ("off", {"": "ACCESS_DENIED", "session": "ACCESS_DENIED", "garbage": "CREDENTIAL_INVALID"}),
+]
+
+
+@pytest.mark.parametrize("path", PROFILE_METHODS)
+@pytest.mark.parametrize(("profiles", "outcomes"), WHO_MAY)
+async def test_profiles_are_shown_to_whom_the_setting_says(
+    tmp_path: Path, path: str, profiles: str, outcomes: Mapping[str, str]
+) -> None:
+    async with serving(settings(tmp_path, profiles=profiles)) as service:
+        subject = await new_subject(service)
+        for credential, expected in outcomes.items():
+            token = subject.session if credential == "session" else credential
+            calling = call(service, path, sample(path, subject), bearer(token))
+            if expected == "OK":
+                await calling
+            else:
+                await refused(calling, expected)
+
+
+async def test_a_profile_is_what_anyone_may_see(service: Service) -> None:
+    user = await service.user(
+        username="Profiled",
+        first_name="Ada",
+        last_name="Lovelace",
+        image_url="https://example.com/ada.png",
+        email_address="profiled@example.com",
+        public_metadata={"plan": "pro"},
+        private_metadata={"credits": 10},
+        unsafe_metadata={"theme": "dark"},
+    )
+    reply = await service.frontend().GetProfile(frontend_pb.GetProfileRequest(user_id=user.id))
+    expected = frontend_pb.GetProfileResponse().profile
+    expected.user_id = user.id
+    for name in ("username", "first_name", "last_name", "image_url"):
+        setattr(expected, name, getattr(user, name))
+    expected.public_metadata.CopyFrom(user.public_metadata)
+    assert reply.profile == expected
+
+
+async def test_a_profile_shows_a_change_at_once(service: Service) -> None:
+    user = await service.user(public_metadata={"plan": "free"})
+    request = frontend_pb.GetProfileRequest(user_id=user.id)
+    await service.frontend().GetProfile(request)
+    path = "/usermeta.backend.v1.BackendService/MergeUserMetadata"
+    body = sample(path, (await new_subject(service))._replace(user_id=user.id))
+    await call(service, path, body, bearer(service.admin_key))
+    reply = await service.frontend().GetProfile(request)
+    assert document(reply.profile.public_metadata) == {"plan": "free", "sample": "written"}
+
+
+async def test_a_banned_user_still_has_a_profile(service: Service) -> None:
+    user = await service.user(banned=True)
+    reply = await service.frontend().GetProfile(frontend_pb.GetProfileRequest(user_id=user.id))
+    assert reply.profile.user_id == user.id
+
+
+async def test_there_is_no_profile_of_a_user_that_is_not_there(service: Service) -> None:
+    await refused(service.frontend().GetProfile(frontend_pb.GetProfileRequest(user_id="user_no")), "USER_NOT_FOUND")
+    refusal = await refused(service.frontend().GetProfile(frontend_pb.GetProfileRequest()), "FIELD_INVALID")
+    assert refusal.fields == ("user_id",)
+
+
+async def test_profiles_come_in_the_order_of_the_request(service: Service) -> None:
+    users = [(await service.user()).id for _ in range(3)]
+    asked = [users[2], "user_no", users[0], users[1]]
+    reply = await service.frontend().BatchGetProfiles(frontend_pb.BatchGetProfilesRequest(user_ids=asked))
+    assert [profile.user_id for profile in reply.profiles] == [users[2], users[0], users[1]]
+    assert reply.missing_user_ids == ["user_no"]
+    assert not reply.deferred_user_ids
+
+
+@pytest.mark.parametrize("count", [0, 101])
+async def test_a_batch_of_profiles_has_1_to_100_ids(service: Service, count: int) -> None:
+    request = frontend_pb.BatchGetProfilesRequest(user_ids=["user_no"] * count)
+    refusal = await refused(service.frontend().BatchGetProfiles(request), "FIELD_INVALID")
+    assert refusal.fields == ("user_ids",)
+
+
+# Health
+
+
+CHECK: Final = "/grpc.health.v1.Health/Check"
+HEALTHY: Final = ("", "usermeta.backend.v1.BackendService", "usermeta.frontend.v1.FrontendService")
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+async def test_health_needs_no_credential(service: Service, name: str) -> None:
+    reply = await service.raw(CHECK, health_pb2.HealthCheckRequest(service=name).SerializeToString())
+    assert health_pb2.HealthCheckResponse.FromString(reply).status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_health_does_not_know_other_services(service: Service) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.raw(CHECK, health_pb2.HealthCheckRequest(service="nothing").SerializeToString())
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+# Reflection
+
+
+REFLECTION: Final = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+Answer = reflection_pb2.ServerReflectionResponse
+
+
+async def asked(service: Service, request: reflection_pb2.ServerReflectionRequest) -> Answer:
+    """Ask reflection one question."""
+
+    async def requests() -> AsyncIterator[bytes]:
+        yield request.SerializeToString()
+
+    ask = service.channel.stream_stream(REFLECTION, request_serializer=bytes, response_deserializer=Answer.FromString)
+    async for answer in ask(requests(), timeout=DEADLINE):
+        return answer
+    raise AssertionError
+
+
+async def test_reflection_lists_our_services_without_a_credential(service: Service) -> None:
+    answer = await asked(service, reflection_pb2.ServerReflectionRequest(list_services=""))
+    listed = answer.list_services_response.service
+    assert set(HEALTHY) - {""} <= {each.name for each in listed}
+
+
+async def test_reflection_gives_the_protos_away(service: Service) -> None:
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol="usermeta.frontend.v1.FrontendService")
+    answer = await asked(service, request)
+    files = [FileDescriptorProto.FromString(each) for each in answer.file_descriptor_response.file_descriptor_proto]
+    assert "usermeta/frontend/v1/frontend_service.proto" in {file.name for file in files}
+
+
+async def test_reflection_can_be_turned_off(tmp_path: Path) -> None:
+    async with serving(settings(tmp_path, reflection=False)) as service:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await asked(service, reflection_pb2.ServerReflectionRequest(list_services=""))
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

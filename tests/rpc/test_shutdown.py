@@ -1,0 +1,109 @@
+"""The graceful end: what is under way finishes, what would go on for ever is ended, what comes later is refused."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from tests.support import BACKEND, DEADLINE, Service, bearer, serving, settings
+from usermeta.backend.v1 import backend_service_pb2 as pb
+from usermeta_server.server import Server, start_server
+
+WATCH: Final = "/grpc.health.v1.Health/Watch"
+Reply = health_pb2.HealthCheckResponse
+SERVING: Final = Reply(status=Reply.SERVING).SerializeToString()
+
+
+async def held_write(service: Service) -> tuple["asyncio.Task[pb.CreateUserResponse]", asyncio.Event]:
+    """Begin a write that is not committed before an event; return the call, once it got there, and the event."""
+    store: Any = service.server.app.store
+    commit, reached, release = store.commit, asyncio.Event(), asyncio.Event()
+
+    async def slow(transaction: object) -> None:
+        reached.set()
+        await release.wait()
+        await commit(transaction)
+
+    store.commit = slow
+
+    async def create() -> pb.CreateUserResponse:
+        return await service.admin.CreateUser(pb.CreateUserRequest())
+
+    writing = asyncio.create_task(create())
+    await asyncio.wait_for(reached.wait(), DEADLINE)
+    return writing, release
+
+
+async def not_serving(service: Service) -> None:
+    """Wait until health says that the server does not serve any more, or is gone."""
+    answer = SERVING
+    while answer == SERVING:
+        try:
+            answer = await service.raw("/grpc.health.v1.Health/Check", b"")
+        except grpc.aio.AioRpcError:
+            return
+
+
+async def test_a_write_under_way_finishes_before_the_server_ends(tmp_path: Path) -> None:
+    chosen = settings(tmp_path)
+    async with serving(chosen) as service:
+        writing, release = await held_write(service)
+        stopping = asyncio.create_task(service.server.stop(DEADLINE))
+        await not_serving(service)
+        assert not stopping.done()
+        assert not writing.done()
+        release.set()
+        made = (await writing).user
+        await stopping
+    async with serving(chosen) as service:
+        assert await service.get(made.id) == made
+
+
+async def test_a_write_that_outlasts_the_grace_is_still_whole(tmp_path: Path) -> None:
+    """Its caller is told nothing, but the store finishes what it began before it closes."""
+    chosen = settings(tmp_path, shutdown_grace=0.05)
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(serving(chosen))
+        writing, release = await held_write(service)
+        await service.server.stop(0.05)
+        assert isinstance(await _error(writing), grpc.aio.AioRpcError)
+        release.set()
+    async with start_server(chosen) as server:
+        assert await _count(server) == 1
+
+
+async def _error(task: "asyncio.Task[pb.CreateUserResponse]") -> BaseException | None:
+    await asyncio.wait([task], timeout=DEADLINE)
+    return task.exception()
+
+
+async def _count(server: Server) -> int:
+    store: Any = server.app.store
+    ((count,),) = await store._reading.execute_fetchall("SELECT count(*) FROM users")
+    return int(count)
+
+
+async def test_a_watch_of_health_is_told_and_does_not_hold_the_server_up(tmp_path: Path) -> None:
+    async with serving(settings(tmp_path)) as service:
+        watch = service.channel.unary_stream(WATCH, request_serializer=bytes, response_deserializer=Reply.FromString)
+        replies = aiter(watch(b""))
+        first = await asyncio.wait_for(anext(replies), DEADLINE)
+        start = time.monotonic()
+        await service.server.stop(DEADLINE)
+        assert time.monotonic() - start < DEADLINE / 2
+        seen = [reply async for reply in replies]
+    assert first.status == Reply.SERVING
+    assert [reply.status for reply in seen] == [Reply.NOT_SERVING]
+
+
+async def test_a_call_to_a_server_that_has_ended_is_unavailable(tmp_path: Path) -> None:
+    async with serving(settings(tmp_path)) as service:
+        await service.server.stop(0)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await service.raw(f"{BACKEND}GetUser", b"", bearer(service.admin_key))
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

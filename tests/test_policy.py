@@ -1,0 +1,171 @@
+"""The policy by itself: its tables against those of the API's contract, written out here once more."""
+
+from typing import Final
+
+import pytest
+
+from tests.support import USER
+from usermeta_server import policy
+from usermeta_server.audience import ANONYMOUS, Audience, Caller, Principal, PrincipalKind, current_caller
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.model import SECOND, Document, Scope
+from usermeta_server.policy import MethodRule, ProfileAudience, View, Viewer, WriteGrant
+
+KEY: Final = Principal(PrincipalKind.SECRET_KEY, "key_1", Scope.ADMIN)
+SELF: Final = Principal(PrincipalKind.USER, USER.id, issue_time=10 * SECOND)
+OTHER: Final = Principal(PrincipalKind.USER, "user_2", issue_time=10 * SECOND)
+
+BACKEND_CALLER: Final = Caller(Audience.BACKEND, "/any", KEY)
+SELF_CALLER: Final = Caller(Audience.FRONTEND, "/any", SELF)
+OTHER_CALLER: Final = Caller(Audience.FRONTEND, "/any", OTHER)
+NOBODY: Final = Caller(Audience.FRONTEND, "/any", ANONYMOUS)
+
+CALLERS: Final = {
+    Viewer.BACKEND: [BACKEND_CALLER],
+    Viewer.SELF: [SELF_CALLER],
+    # A key or a principal of another kind is no user, even where its id is one's.
+    Viewer.ANYONE: [OTHER_CALLER, NOBODY, SELF_CALLER._replace(principal=KEY._replace(id=USER.id))],
+}
+STANDING: Final = [(viewer, caller) for viewer, callers in CALLERS.items() for caller in callers]
+
+READABLE: Final = {
+    Viewer.BACKEND: {Document.PRIVATE, Document.PUBLIC, Document.UNSAFE},
+    Viewer.SELF: {Document.PUBLIC, Document.UNSAFE},
+    Viewer.ANYONE: {Document.PUBLIC},
+}
+WRITABLE: Final = {
+    Viewer.BACKEND: {Document.PRIVATE, Document.PUBLIC, Document.UNSAFE},
+    Viewer.SELF: {Document.UNSAFE},
+    Viewer.ANYONE: set[Document](),
+}
+
+
+def reason_of(call: object, *args: object) -> Reason:
+    """Return why a call is refused."""
+    assert callable(call)
+    with pytest.raises(UsermetaError) as caught:
+        call(*args)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(("viewer", "caller"), STANDING)
+def test_a_callers_relation_follows_from_audience_and_principal(viewer: Viewer, caller: Caller) -> None:
+    assert policy.viewer_of(caller, USER.id) is viewer
+
+
+@pytest.mark.parametrize("document", Document)
+@pytest.mark.parametrize(("viewer", "caller"), STANDING)
+def test_a_view_holds_a_document_exactly_if_the_table_lets_it_be_read(
+    viewer: Viewer, caller: Caller, document: Document
+) -> None:
+    assert (document in policy.view(caller, USER).fields) is (document in READABLE[viewer])
+
+
+@pytest.mark.parametrize("document", Document)
+@pytest.mark.parametrize(("viewer", "caller"), STANDING)
+def test_a_grant_is_given_exactly_if_the_table_lets_the_document_be_written(
+    viewer: Viewer, caller: Caller, document: Document
+) -> None:
+    if document in WRITABLE[viewer]:
+        grant = policy.grant_write(caller, USER.id, [document])
+        assert (grant.user_id, grant.documents) == (USER.id, frozenset({document}))
+    else:
+        assert reason_of(policy.grant_write, caller, USER.id, [document]) is Reason.ACCESS_DENIED
+
+
+def test_one_document_that_may_not_be_written_refuses_the_whole_grant() -> None:
+    documents = [Document.UNSAFE, Document.PRIVATE]
+    assert reason_of(policy.grant_write, SELF_CALLER, USER.id, documents) is Reason.ACCESS_DENIED
+
+
+def test_a_profile_is_what_anyone_sees_also_for_the_user_themself() -> None:
+    assert policy.profile(USER).fields.keys() == policy.view(NOBODY, USER).fields.keys()
+
+
+def test_etag_and_update_time_of_a_frontend_are_the_visible_ones() -> None:
+    user = USER._replace(etag="inner", visible_etag="outer", update_time=9, visible_update_time=5)
+    seen, known = policy.view(SELF_CALLER, user).fields, policy.view(BACKEND_CALLER, user).fields
+    assert (seen["etag"], seen["update_time"]) == ("outer", 5)
+    assert (known["etag"], known["update_time"]) == ("inner", 9)
+
+
+@pytest.mark.parametrize("seal", [None, "policy", True, object()])
+def test_nobody_else_makes_a_view_or_a_grant(seal: object) -> None:
+    assert reason_of(View, seal, Viewer.BACKEND, {}) is Reason.ACCESS_DENIED
+    assert reason_of(WriteGrant, seal, Viewer.BACKEND, USER.id, frozenset(Document)) is Reason.ACCESS_DENIED
+
+
+def test_a_call_without_an_audience_may_do_nothing() -> None:
+    assert reason_of(current_caller) is Reason.ACCESS_DENIED
+
+
+AUTHORIZED: Final = [
+    ({PrincipalKind.SECRET_KEY}, Scope.READ, KEY._replace(scope=Scope.READ), None),
+    ({PrincipalKind.SECRET_KEY}, Scope.WRITE, KEY._replace(scope=Scope.READ), Reason.SCOPE_INSUFFICIENT),
+    ({PrincipalKind.SECRET_KEY}, Scope.ADMIN, KEY._replace(scope=Scope.WRITE), Reason.SCOPE_INSUFFICIENT),
+    ({PrincipalKind.SECRET_KEY}, Scope.READ, KEY._replace(scope=None), Reason.SCOPE_INSUFFICIENT),
+    ({PrincipalKind.SECRET_KEY}, Scope.READ, KEY, None),
+    ({PrincipalKind.SECRET_KEY}, Scope.READ, SELF, Reason.CREDENTIAL_INVALID),
+    ({PrincipalKind.SECRET_KEY}, Scope.READ, ANONYMOUS, Reason.CREDENTIAL_MISSING),
+    ({PrincipalKind.USER}, None, SELF, None),
+    ({PrincipalKind.USER}, None, KEY, Reason.CREDENTIAL_INVALID),
+    ({PrincipalKind.USER}, None, ANONYMOUS, Reason.CREDENTIAL_MISSING),
+    ({PrincipalKind.USER, PrincipalKind.ANONYMOUS}, None, ANONYMOUS, None),
+    (set[PrincipalKind](), None, ANONYMOUS, Reason.ACCESS_DENIED),
+    (set[PrincipalKind](), None, SELF, Reason.ACCESS_DENIED),
+]
+
+
+@pytest.mark.parametrize(("kinds", "scope", "principal", "refusal"), AUTHORIZED)
+def test_a_rule_admits_its_principals_with_its_scope_and_no_others(
+    kinds: set[PrincipalKind], scope: Scope | None, principal: Principal, refusal: Reason | None
+) -> None:
+    rule = MethodRule(Audience.BACKEND, frozenset(kinds), scope)
+    if refusal is None:
+        policy.authorize(rule, principal)
+    else:
+        assert reason_of(policy.authorize, rule, principal) is refusal
+
+
+@pytest.mark.parametrize(
+    ("profiles", "anonymous", "user"),
+    [
+        (ProfileAudience.ANYONE, True, True),
+        (ProfileAudience.SIGNED_IN, False, True),
+        (ProfileAudience.OFF, False, False),
+    ],
+)
+@pytest.mark.parametrize("method", ["GetProfile", "BatchGetProfiles"])
+def test_the_setting_says_whom_profiles_are_shown_to(
+    profiles: ProfileAudience, method: str, *, anonymous: bool, user: bool
+) -> None:
+    principals = policy.method_rules(profiles)[f"/usermeta.frontend.v1.FrontendService/{method}"].principals
+    assert (PrincipalKind.ANONYMOUS in principals, PrincipalKind.USER in principals) == (anonymous, user)
+    assert PrincipalKind.SECRET_KEY not in principals
+
+
+ADMITTED: Final = [
+    (BACKEND_CALLER, {}, None),
+    (BACKEND_CALLER, {"banned": True}, None),
+    (SELF_CALLER, {}, None),
+    (SELF_CALLER, {"banned": True}, Reason.USER_BANNED),
+    (SELF_CALLER, {"create_time": 11 * SECOND}, Reason.USER_NOT_FOUND),
+    (SELF_CALLER, {"create_time": 11 * SECOND, "banned": True}, Reason.USER_NOT_FOUND),
+    (OTHER_CALLER, {"banned": True}, None),
+]
+
+
+@pytest.mark.parametrize(("caller", "changes", "refusal"), ADMITTED)
+def test_a_session_acts_as_its_user_or_not_at_all(
+    caller: Caller, changes: dict[str, int | bool], refusal: Reason | None
+) -> None:
+    user = USER._replace(**changes)  # type: ignore[arg-type]  # of several types
+    if refusal is None:
+        assert policy.admit(caller, user) is user
+    else:
+        assert reason_of(policy.admit, caller, user) is refusal
+
+
+@pytest.mark.parametrize("caller", [BACKEND_CALLER, SELF_CALLER, NOBODY])
+def test_a_user_that_is_gone_is_not_found_by_anyone(caller: Caller) -> None:
+    assert reason_of(policy.admit, caller, None) is Reason.USER_NOT_FOUND

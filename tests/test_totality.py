@@ -1,0 +1,205 @@
+"""Nothing is left out: walks the proto descriptors and looks for what each method, field and reason must have."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import grpc
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.rpc.code_pb2 import Code
+
+from tests.support import USER
+from usermeta.backend.v1 import backend_service_pb2
+from usermeta.backend.v1 import user_pb2 as backend_user_pb2
+from usermeta.frontend.v1 import frontend_service_pb2
+from usermeta.frontend.v1 import user_pb2 as frontend_user_pb2
+from usermeta.type.v1.error_pb2 import ErrorReason
+from usermeta_server import policy
+from usermeta_server.errors import Reason, Status
+from usermeta_server.model import Document
+from usermeta_server.policy import Access, ProfileAudience, Viewer
+from usermeta_server.server import BACKEND, FRONTEND
+from usermeta_server.services.backend import BackendService
+from usermeta_server.services.frontend import FrontendService
+from usermeta_server.services.rpc import snake
+
+METHODS: Final[Sequence[MethodDescriptor]] = [*BACKEND.methods, *FRONTEND.methods]
+MUTATING: Final = [each for each in METHODS if not each.name.startswith(("Get", "List", "BatchGet"))]
+PRIVATE_FIELDS: Final = {"private_metadata", "external_id", "banned"}
+SEEN: Final = {
+    Viewer.BACKEND: backend_user_pb2.User.DESCRIPTOR,
+    Viewer.SELF: frontend_user_pb2.User.DESCRIPTOR,
+    Viewer.ANYONE: frontend_user_pb2.Profile.DESCRIPTOR,
+}
+"""For each viewer the message in which it sees a user."""
+
+
+def name_of(value: object) -> str:
+    """Name a case after what it is about."""
+    return str(getattr(value, "full_name", value))
+
+
+def every_message(file: Any) -> Iterator[Descriptor]:  # noqa: ANN401  # a FileDescriptor, of either implementation
+    """Yield the messages of a file, nested ones too."""
+    waiting = list(file.message_types_by_name.values())
+    while waiting:
+        message = waiting.pop()
+        yield message
+        waiting.extend(message.nested_types)
+
+
+FRONTEND_MESSAGES: Final = [
+    *every_message(frontend_service_pb2.DESCRIPTOR),
+    *every_message(frontend_user_pb2.DESCRIPTOR),
+]
+BACKEND_MESSAGES: Final = [*every_message(backend_service_pb2.DESCRIPTOR), *every_message(backend_user_pb2.DESCRIPTOR)]
+
+
+# Methods
+
+
+@pytest.mark.parametrize("profiles", ProfileAudience)
+def test_the_policy_has_a_rule_for_every_method_and_for_nothing_else(profiles: ProfileAudience) -> None:
+    paths = {f"/{method.containing_service.full_name}/{method.name}" for method in METHODS}
+    assert policy.method_rules(profiles).keys() == paths
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name_of)
+def test_a_methods_audience_is_that_of_its_package(method: MethodDescriptor) -> None:
+    service = method.containing_service
+    rule = policy.method_rules(ProfileAudience.ANYONE)[f"/{service.full_name}/{method.name}"]
+    assert service.file.package == f"usermeta.{rule.audience}.v1"
+
+
+@pytest.mark.parametrize(("descriptor", "handlers"), [(BACKEND, BackendService), (FRONTEND, FrontendService)])
+def test_every_method_has_a_handler_and_every_handler_a_method(
+    descriptor: ServiceDescriptor, handlers: type[object]
+) -> None:
+    public = {name: each for name, each in vars(handlers).items() if not name.startswith("_")}
+    assert public.keys() == {snake(method.name) for method in descriptor.methods}
+    assert all(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in public.values())
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name_of)
+def test_every_method_has_messages_of_its_own(method: MethodDescriptor) -> None:
+    assert (method.input_type.name, method.output_type.name) == (f"{method.name}Request", f"{method.name}Response")
+    assert method.input_type.file.package == method.containing_service.file.package
+
+
+@pytest.mark.parametrize("method", MUTATING, ids=name_of)
+def test_every_mutating_method_can_be_repeated_and_tried(method: MethodDescriptor) -> None:
+    fields = method.input_type.fields_by_name
+    assert fields["request_id"].type == FieldDescriptor.TYPE_STRING
+    assert fields["validate_only"].type == FieldDescriptor.TYPE_BOOL
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name_of)
+def test_a_response_with_users_has_them_in_field_1(method: MethodDescriptor) -> None:
+    """The bytes of one reply are the bytes of all: each response is made of the same kept bytes."""
+    users = [
+        field
+        for field in method.output_type.fields
+        if field.message_type is not None and field.message_type in SEEN.values()
+    ]
+    assert all(field.number == 1 for field in users)
+    assert bool(users) is (method.name not in WITHOUT_A_USER)
+
+
+WITHOUT_A_USER: Final = {
+    "DeleteUser",
+    "BatchMergeUserMetadata",
+    "CreateSessionToken",
+    "CreateSecretKey",
+    "ListSecretKeys",
+    "RevokeSecretKey",
+}
+
+
+def test_an_item_of_a_batch_has_its_user_in_field_1_too() -> None:
+    result = backend_service_pb2.BatchMergeUserMetadataResult.DESCRIPTOR
+    assert result.fields_by_name["user"].number == 1
+
+
+# Documents and fields
+
+
+@pytest.mark.parametrize("viewer", Viewer)
+def test_every_document_has_a_row_for_every_viewer(viewer: Viewer) -> None:
+    assert policy.DOCUMENTS[viewer].keys() == set(Document)
+    assert viewer in policy.FIELDS
+    assert viewer in policy.VISIBLE
+    assert viewer in policy.WRITABLE_FIELDS
+
+
+@pytest.mark.parametrize("viewer", Viewer)
+def test_a_view_holds_exactly_the_fields_of_the_viewers_message(viewer: Viewer) -> None:
+    fields = policy._view(viewer, USER).fields
+    assert fields.keys() == {field.name for field in SEEN[viewer].fields}
+
+
+@pytest.mark.parametrize("viewer", [Viewer.BACKEND, Viewer.SELF])
+def test_a_view_holds_the_etags_of_exactly_the_documents_that_the_viewer_reads(viewer: Viewer) -> None:
+    etags = policy._view(viewer, USER).fields["metadata_etags"]
+    message = SEEN[viewer].fields_by_name["metadata_etags"].message_type
+    readable = {document for document, access in policy.DOCUMENTS[viewer].items() if Access.READ in access}
+    assert isinstance(etags, dict)
+    assert message is not None
+    assert etags.keys() == {field.name for field in message.fields} == readable
+
+
+@pytest.mark.parametrize("viewer", Viewer)
+def test_what_can_be_written_can_be_read(viewer: Viewer) -> None:
+    assert policy.WRITABLE_FIELDS[viewer] <= policy.VISIBLE[viewer]
+
+
+def test_a_frontend_user_has_the_numbers_of_a_backend_user_and_reserves_the_others() -> None:
+    frontend, backend = SEEN[Viewer.SELF].fields, SEEN[Viewer.BACKEND].fields
+    numbers = {field.name: field.number for field in backend}
+    assert {field.name: field.number for field in frontend}.items() <= numbers.items()
+    assert numbers.keys() - {field.name for field in frontend} == PRIVATE_FIELDS
+
+
+@pytest.mark.parametrize("message", FRONTEND_MESSAGES, ids=name_of)
+def test_no_frontend_message_has_a_private_field(message: Descriptor) -> None:
+    assert not PRIVATE_FIELDS & {field.name for field in message.fields}
+    assert not [
+        field.full_name
+        for field in message.fields
+        if field.message_type is not None and field.message_type.file.package.startswith("usermeta.backend")
+    ]
+
+
+def test_the_packages_of_a_frontend_do_not_import_the_backends() -> None:
+    for file in (frontend_service_pb2.DESCRIPTOR, frontend_user_pb2.DESCRIPTOR):
+        imported = [each.name for each in file.dependencies]
+        assert imported
+        assert not [name for name in imported if name.startswith("usermeta/backend/")]
+
+
+@pytest.mark.parametrize("message", [*FRONTEND_MESSAGES, *BACKEND_MESSAGES], ids=name_of)
+def test_a_document_in_a_metadata_request_can_be_absent(message: Descriptor) -> None:
+    for field in message.fields:
+        if field.name in set(Document) and field.message_type is not None and not field.is_repeated:
+            assert field.has_presence
+
+
+# Reasons
+
+
+def test_every_reason_is_an_error_reason_of_the_protos_and_the_other_way_round() -> None:
+    names = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()}  # noqa: SIM118  # no mapping
+    assert names - {"UNSPECIFIED"} == set(Reason.__members__)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_a_status_of_grpc_and_a_text(reason: Reason) -> None:
+    assert grpc.StatusCode[reason.status].value[0] == Code.Value(reason.status)
+    assert reason.message.endswith(".")
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_status_is_some_reasons(status: Status) -> None:
+    used = {reason.status for reason in Reason}
+    # OUT_OF_RANGE is for resume tokens.
+    assert status in used or status is Status.OUT_OF_RANGE
