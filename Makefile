@@ -14,7 +14,7 @@ INSTALL_LOCKED = -m pip install $(PIP_FLAGS) --only-binary :all: --require-hashe
 INSTALL_PROJECT = -m pip install $(PIP_FLAGS) --no-index --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage check fmt fmt-check lint type gen gen-check proto-breaking proto-image lock dev clean
+.PHONY: help run demo test coverage check fmt fmt-check lint type gen gen-check proto-breaking proto-image lock dev clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -23,6 +23,9 @@ help: ## Show this list
 
 run: $(VENV)/.run-installed ## Start the server (options: make run ARGS="--listen 127.0.0.1:50052")
 	@exec $(VENV)/bin/usermeta serve $(ARGS)
+
+demo: $(VENV)/.run-installed ## Show what each audience sees of a user, on a temporary store
+	@$(VENV)/bin/python scripts/demo.py
 
 test: dev ## Run the tests (options: make test ARGS="-k policy -x")
 	@$(VENV)/bin/python -m pytest $(ARGS)

@@ -6,17 +6,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from usermeta_server.auth.authenticator import Authenticator
 from usermeta_server.auth.secret_keys import KeyRing
 from usermeta_server.auth.session_tokens import MAX_TTL, SessionTokens, new_signing_key
+from usermeta_server.auth.sign_up_tokens import SignUpTokens
 from usermeta_server.core.documents import Limits
 from usermeta_server.core.metadata import Metadata
 from usermeta_server.core.pages import PageTokens
 from usermeta_server.core.secret_keys import SecretKeys
 from usermeta_server.core.sessions import Sessions
+from usermeta_server.core.sign_ups import Requirements, SignUpRules, SignUps
 from usermeta_server.core.use_cases import UseCases
 from usermeta_server.core.users import Users
 from usermeta_server.core.writes import Writes
-from usermeta_server.model import SecretKey, SigningKey
+from usermeta_server.errors import OperatorError
+from usermeta_server.model import SECOND, SecretKey, SigningKey
 from usermeta_server.settings import ServerSettings
 from usermeta_server.store.base import Reads, Store, Transaction
 from usermeta_server.store.sqlite import SqliteStore
@@ -27,8 +31,8 @@ class App(NamedTuple):
 
     store: Store
     use_cases: UseCases
+    authenticator: Authenticator
     ring: KeyRing
-    tokens: SessionTokens
 
 
 @asynccontextmanager
@@ -54,15 +58,25 @@ async def _assemble(store: Store, settings: ServerSettings, *, rotate_session_ke
     ring = KeyRing(await _all_secret_keys(store))
     tokens = SessionTokens(await _signing_keys(store, rotate=rotate_session_key))
     writes = Writes(store, await _secret(store, "request_digest"))
+    sign_up_tokens = SignUpTokens(await _secret(store, "sign_up_token"))
     use_cases = UseCases(
         users=Users(store, writes, limits),
         metadata=Metadata(store, writes, limits),
+        sign_ups=SignUps(store, writes, limits, _sign_up_rules(settings), (sign_up_tokens, tokens)),
         sessions=Sessions(writes, tokens),
         secret_keys=SecretKeys(store, writes, ring),
         page_tokens=PageTokens(await _secret(store, "page_token")),
         limits=limits,
     )
-    return App(store, use_cases, ring, tokens)
+    return App(store, use_cases, Authenticator(ring, tokens, sign_up_tokens), ring)
+
+
+def _sign_up_rules(settings: ServerSettings) -> SignUpRules:
+    try:
+        requirements = Requirements(settings.sign_up_required)
+    except ValueError as error:
+        raise OperatorError(f"sign_up_required: {error}") from error
+    return SignUpRules(requirements, settings.sign_up_completion == "attested", int(settings.sign_up_idle * SECOND))
 
 
 async def _secret(store: Store, name: str) -> bytes:

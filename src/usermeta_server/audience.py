@@ -23,19 +23,34 @@ class PrincipalKind(StrEnum):
     ANONYMOUS = "anonymous"
     SECRET_KEY = "secret_key"  # noqa: S105  # the name of a kind, not a secret
     USER = "user"
+    IDENTITY = "identity"
+    SIGN_UP = "sign_up"
+
+
+class Identity(NamedTuple):
+    """Who a trusted outside issuer says somebody is: issuer and subject together, which `external_id` stands for."""
+
+    issuer: str
+    subject: str
+    external_id: str
+    email_address: str
+    email_address_verified: bool
 
 
 class Principal(NamedTuple):
     """Whose credential a call came with.
 
-    `id` is the key's or the user's id, empty for nobody; `scope` is the highest scope of a secret key;
-    `issue_time` (microseconds since the epoch) is when a session began, 0 for others.
+    `id` is the key's, the user's, the sign-up's or the outside identity's (its external id), empty for nobody;
+    `scope` is the highest scope of a secret key; `issue_time` (microseconds since the epoch) is when a session of ours
+    began, 0 for others; `user_id` is the user that it acts as, empty for none.
     """
 
     kind: PrincipalKind
     id: str = ""
     scope: Scope | None = None
     issue_time: int = 0
+    user_id: str = ""
+    identity: Identity | None = None
 
     def __str__(self) -> str:
         """Return the name under which logs, history and remembered requests know the principal."""

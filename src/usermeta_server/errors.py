@@ -55,11 +55,17 @@ class Reason(Enum):
     USER_NOT_FOUND = (Status.NOT_FOUND, "There is no such user.")
     SECRET_KEY_NOT_FOUND = (Status.NOT_FOUND, "There is no such secret key.")
 
+    SIGN_UP_NOT_FOUND = (Status.NOT_FOUND, "There is no such sign-up.")
+
     IDENTIFIER_TAKEN = (Status.ALREADY_EXISTS, "The identifier belongs to another user.")
 
     PATCH_TEST_FAILED = (Status.FAILED_PRECONDITION, "A test operation of the patch failed.")
     PATCH_PATH_MISSING = (Status.FAILED_PRECONDITION, "A path of the patch does not exist in the document.")
     PATCH_TYPE_MISMATCH = (Status.FAILED_PRECONDITION, "An operation met a value of a type that it does not work on.")
+
+    SIGN_UP_INCOMPLETE = (Status.FAILED_PRECONDITION, "The sign-up lacks something that it must have.")
+    SIGN_UP_NOT_ATTESTED = (Status.FAILED_PRECONDITION, "Only a backend can complete this sign-up.")
+    SIGN_UP_CLOSED = (Status.FAILED_PRECONDITION, "The sign-up is closed.")
 
     ETAG_MISMATCH = (Status.ABORTED, "The document was changed by someone else: read it again and retry.")
 

@@ -86,6 +86,66 @@ class User(NamedTuple):
         return etag
 
 
+@unique
+class SignUpStatus(IntEnum):
+    """Where a sign-up stands; the values are those of `usermeta.type.v1.SignUpStatus`."""
+
+    MISSING_REQUIREMENTS = 1
+    READY = 2
+    COMPLETE = 3
+    REJECTED = 4
+    ABANDONED = 5
+
+
+@unique
+class SignUpState(StrEnum):
+    """What is kept of a sign-up's status: the rest follows from the time and from what is missing."""
+
+    OPEN = "open"
+    COMPLETE = "complete"
+    REJECTED = "rejected"
+    ABANDONED = "abandoned"
+
+
+class SignUp(NamedTuple):
+    """A sign-up, as a `User` is kept: empty strings are unset, times microseconds, documents canonical JSON.
+
+    `abandon_time` is when an open one counts as abandoned; `close_time` is 0 until it is closed; `sweep_time` is when
+    something is to be done about it without anybody asking: an open one to be closed, a closed one to be deleted.
+    """
+
+    id: str
+    version: int
+    state: SignUpState
+    username: str
+    email_address: str
+    email_address_verified: bool
+    first_name: str
+    last_name: str
+    external_id: str
+    public_metadata: str
+    private_metadata: str
+    unsafe_metadata: str
+    etag: str
+    visible_etag: str
+    created_user_id: str
+    abandon_time: int
+    create_time: int
+    update_time: int
+    visible_update_time: int
+    close_time: int
+    sweep_time: int
+
+
+class ShownSignUp(NamedTuple):
+    """A sign-up with what follows from the settings and the time: its status, and the names of what it must have."""
+
+    record: SignUp
+    status: SignUpStatus
+    required_fields: tuple[str, ...]
+    missing_fields: tuple[str, ...]
+
+
 class SecretKey(NamedTuple):
     """A secret key as it is kept: the secret only as its SHA-256 digest. A time of 0 is unset."""
 

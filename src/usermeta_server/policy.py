@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, final
 
 from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
-from usermeta_server.model import Document, Scope, User
+from usermeta_server.model import Document, Scope, ShownSignUp, SignUp, User
 
 
 @unique
@@ -72,6 +72,64 @@ VISIBLE: Final[Mapping[Viewer, frozenset[str]]] = {
 }
 """For each viewer the names of all it may read, documents too."""
 
+SIGN_UP_DOCUMENTS: Final[Mapping[Viewer, Mapping[Document, Access]]] = {
+    Viewer.BACKEND: DOCUMENTS[Viewer.BACKEND],
+    Viewer.SELF: {Document.PRIVATE: Access.NONE, Document.PUBLIC: Access.NONE, Document.UNSAFE: _RW},
+    Viewer.ANYONE: dict.fromkeys(Document, Access.NONE),
+}
+"""The table of a sign-up's documents; SELF is who holds its token."""
+
+_HOLDER_FIELDS: Final = (
+    "id",
+    "username",
+    "email_address",
+    "first_name",
+    "last_name",
+    "created_user_id",
+    "abandon_time",
+    "create_time",
+)
+_SHOWN: Final = ("status", "required_fields", "missing_fields")
+
+SIGN_UP_FIELDS: Final[Mapping[Viewer, Mapping[str, Callable[[ShownSignUp], object]]]] = {
+    Viewer.BACKEND: {
+        **{name: attrgetter(name) for name in _SHOWN},
+        **{name: attrgetter(f"record.{name}") for name in _HOLDER_FIELDS},
+        **{
+            name: attrgetter(f"record.{name}")
+            for name in ("external_id", "email_address_verified", "etag", "update_time")
+        },
+    },
+    Viewer.SELF: {
+        **{name: attrgetter(name) for name in _SHOWN},
+        **{name: attrgetter(f"record.{name}") for name in _HOLDER_FIELDS},
+        "etag": attrgetter("record.visible_etag"),
+        "update_time": attrgetter("record.visible_update_time"),
+    },
+    Viewer.ANYONE: {},
+}
+"""What of a sign-up is not a document: for each viewer, the fields it may read and where each comes from."""
+
+SIGN_UP_VISIBLE: Final[Mapping[Viewer, frozenset[str]]] = {
+    viewer: frozenset(
+        {
+            *SIGN_UP_FIELDS[viewer],
+            *(document for document, access in SIGN_UP_DOCUMENTS[viewer].items() if Access.READ in access),
+        }
+    )
+    for viewer in Viewer
+}
+"""For each viewer the names of all it may read of a sign-up, documents too."""
+
+_HOLDER_WRITES: Final = frozenset({"username", "email_address", "first_name", "last_name"})
+
+SIGN_UP_WRITABLE_FIELDS: Final[Mapping[Viewer, frozenset[str]]] = {
+    Viewer.BACKEND: _HOLDER_WRITES | {"external_id", "email_address_verified"},
+    Viewer.SELF: _HOLDER_WRITES,
+    Viewer.ANYONE: frozenset(),
+}
+"""What of a sign-up is not a document: for each viewer, the fields that it may write."""
+
 WRITABLE_FIELDS: Final[Mapping[Viewer, frozenset[str]]] = {
     Viewer.BACKEND: frozenset(
         {*_ANYONE_FIELDS, "email_address", "email_address_verified", "external_id", "banned"},
@@ -100,13 +158,23 @@ _BACKEND_METHODS: Final[Mapping[str, Scope]] = {
     "ReplaceUserMetadata": Scope.WRITE,
     "PatchUserMetadata": Scope.WRITE,
     "BatchMergeUserMetadata": Scope.WRITE,
+    "GetSignUp": Scope.READ,
+    "ListSignUps": Scope.READ,
+    "UpdateSignUp": Scope.WRITE,
+    "CompleteSignUp": Scope.WRITE,
+    "RejectSignUp": Scope.WRITE,
     "CreateSessionToken": Scope.WRITE,
     "CreateSecretKey": Scope.ADMIN,
     "ListSecretKeys": Scope.ADMIN,
     "RevokeSecretKey": Scope.ADMIN,
 }
-_USER: Final = frozenset({PrincipalKind.USER})
+_USER: Final = frozenset({PrincipalKind.USER, PrincipalKind.IDENTITY})
+_HOLDER: Final = frozenset({PrincipalKind.SIGN_UP})
 _FRONTEND_METHODS: Final[Mapping[str, frozenset[PrincipalKind]]] = {
+    "CreateSignUp": frozenset({PrincipalKind.ANONYMOUS, PrincipalKind.IDENTITY}),
+    "GetSignUp": _HOLDER,
+    "UpdateSignUp": _HOLDER,
+    "CompleteSignUp": _HOLDER,
     "GetUser": _USER,
     "UpdateUser": _USER,
     "MergeUserMetadata": _USER,
@@ -115,7 +183,7 @@ _FRONTEND_METHODS: Final[Mapping[str, frozenset[PrincipalKind]]] = {
 }
 _PROFILE_METHODS: Final = ("GetProfile", "BatchGetProfiles")
 _PROFILE_PRINCIPALS: Final[Mapping[ProfileAudience, frozenset[PrincipalKind]]] = {
-    ProfileAudience.ANYONE: frozenset({PrincipalKind.ANONYMOUS, PrincipalKind.USER}),
+    ProfileAudience.ANYONE: _USER | {PrincipalKind.ANONYMOUS},
     ProfileAudience.SIGNED_IN: _USER,
     ProfileAudience.OFF: frozenset(),
 }
@@ -194,8 +262,15 @@ def viewer_of(caller: Caller, user_id: str) -> Viewer:
     """Return in what relation a caller stands to a user."""
     if caller.audience is Audience.BACKEND:
         return Viewer.BACKEND
-    own = caller.principal.kind is PrincipalKind.USER and caller.principal.id == user_id
-    return Viewer.SELF if own else Viewer.ANYONE
+    return Viewer.SELF if user_id and caller.principal.user_id == user_id else Viewer.ANYONE
+
+
+def sign_up_viewer_of(caller: Caller, sign_up_id: str) -> Viewer:
+    """Return in what relation a caller stands to a sign-up."""
+    if caller.audience is Audience.BACKEND:
+        return Viewer.BACKEND
+    holds = caller.principal.kind is PrincipalKind.SIGN_UP and caller.principal.id == sign_up_id
+    return Viewer.SELF if holds else Viewer.ANYONE
 
 
 def admit(caller: Caller, user: User | None) -> User:
@@ -208,7 +283,8 @@ def admit(caller: Caller, user: User | None) -> User:
     if user is None:
         raise UsermetaError(Reason.USER_NOT_FOUND)
     if viewer_of(caller, user.id) is Viewer.SELF:
-        if caller.principal.issue_time < user.create_time:
+        session = caller.principal.kind is PrincipalKind.USER
+        if session and caller.principal.issue_time < user.create_time:
             raise UsermetaError(Reason.USER_NOT_FOUND)
         if user.banned:
             raise UsermetaError(Reason.USER_BANNED)
@@ -232,6 +308,32 @@ def view(caller: Caller, user: User) -> View:
 def profile(user: User) -> View:
     """Return what anyone may read of a user."""
     return _view(Viewer.ANYONE, user)
+
+
+def sign_up_documents(viewer: Viewer) -> tuple[Document, ...]:
+    """Return the documents of a sign-up that a viewer may write."""
+    return tuple(each for each, access in SIGN_UP_DOCUMENTS[viewer].items() if Access.WRITE in access)
+
+
+def sign_up_view(caller: Caller, sign_up: ShownSignUp) -> View:
+    """Return what a caller may read of a sign-up; who has just made one holds it."""
+    viewer = Viewer.BACKEND if caller.audience is Audience.BACKEND else Viewer.SELF
+    fields: dict[str, object] = {name: read(sign_up) for name, read in SIGN_UP_FIELDS[viewer].items()}
+    for document, access in SIGN_UP_DOCUMENTS[viewer].items():
+        if Access.READ in access:
+            fields[document] = getattr(sign_up.record, document)
+    return View(_Seal.POLICY, viewer, fields)
+
+
+def created_user_view(caller: Caller, sign_up: SignUp, user: User) -> View:
+    """Return what a caller may read of the user that a sign-up became: the holder of its token is that person.
+
+    Raises:
+        UsermetaError: ACCESS_DENIED, when the user is another, or the caller holds another token.
+    """
+    if sign_up_viewer_of(caller, sign_up.id) is not Viewer.SELF or sign_up.created_user_id != user.id:
+        raise UsermetaError(Reason.ACCESS_DENIED)
+    return _view(Viewer.SELF, user)
 
 
 def grant_write(caller: Caller, user_id: str, documents: Collection[Document]) -> WriteGrant:

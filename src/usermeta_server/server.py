@@ -19,7 +19,6 @@ from usermeta.backend.v1 import backend_service_pb2
 from usermeta.frontend.v1 import frontend_service_pb2
 from usermeta_server import policy
 from usermeta_server.app import App, open_app
-from usermeta_server.auth.authenticator import Authenticator
 from usermeta_server.errors import OperatorError
 from usermeta_server.interceptors.access_log import AccessLog, AccessLogMode
 from usermeta_server.interceptors.audience import AudienceInterceptor
@@ -135,7 +134,7 @@ async def start_server(
 
 def _grpc_server(app: App, settings: ServerSettings, access_log: AccessLog, health: Health) -> grpc.aio.Server:
     rules = policy.method_rules(ProfileAudience(settings.profiles))
-    interceptor = AudienceInterceptor(rules, Authenticator(app.ring, app.tokens), access_log)
+    interceptor = AudienceInterceptor(rules, app.authenticator, access_log)
     server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
     handlers = (
         service_handler(BACKEND, BackendService(app.use_cases, settings.cache)),
@@ -176,7 +175,7 @@ async def _sweep(app: App) -> None:
     """Delete what has expired, a little at a time."""
     while True:
         try:
-            while await app.store.sweep():
+            while await app.store.sweep() + await app.use_cases.sign_ups.sweep():
                 pass
         except Exception:
             log.exception("sweeping failed; it will be tried again")

@@ -62,6 +62,10 @@ def _file(text: str) -> Path | None:
     return Path(text) if text else None
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _text(text: str) -> str:
     return text
 
@@ -83,6 +87,14 @@ class ServerSettings:
     profiles: str = _setting(
         "anyone", _one_of("anyone", "signed_in", "off"), "Who may read profiles: anyone, signed_in, off."
     )
+    sign_up_required: tuple[str, ...] = _setting(
+        "email_address", _names, "What a sign-up must have: fields, and paths in unsafe_metadata, with commas between."
+    )
+    sign_up_completion: str = _setting(
+        "open", _one_of("open", "attested"), "Who completes sign-ups: open (their holders too), attested (backends)."
+    )
+    sign_up_idle: float = _setting("24h", _seconds, "How long a sign-up may be idle before it counts as abandoned.")
+    issuers: Path | None = _setting("", _file, "A TOML file that names the outside issuers to trust.")
     metadata_max_bytes: int = _setting("8K", _size, "Largest document, as compact JSON.")
     cache: int = _setting("128M", _size, "Memory for users at hand, and as much again for their replies.")
     shutdown_grace: float = _setting("10s", _seconds, "How long calls under way may take to finish at shutdown.")

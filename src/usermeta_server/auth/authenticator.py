@@ -7,6 +7,7 @@ from typing import Final
 from usermeta_server.audience import ANONYMOUS, Audience, Principal
 from usermeta_server.auth.secret_keys import KeyRing
 from usermeta_server.auth.session_tokens import SessionTokens
+from usermeta_server.auth.sign_up_tokens import PREFIX, SignUpTokens
 from usermeta_server.errors import Reason, UsermetaError
 
 _MAX_TOKEN: Final = 8192
@@ -20,12 +21,16 @@ def _now() -> int:
 class Authenticator:
     """Tells whose credential a call came with."""
 
-    def __init__(self, ring: KeyRing, tokens: SessionTokens, clock: Callable[[], int] = _now) -> None:
-        """Take secret keys for the backend and session tokens for the frontend."""
+    def __init__(
+        self, ring: KeyRing, tokens: SessionTokens, sign_up_tokens: SignUpTokens, clock: Callable[[], int] = _now
+    ) -> None:
+        """Take secret keys for the backend, and session tokens and sign-up tokens for the frontend."""
         self._clock = clock
+        self._tokens = tokens
+        self._sign_up_tokens = sign_up_tokens
         self._by_audience: Mapping[Audience, Callable[[str, int], Principal]] = {
             Audience.BACKEND: ring.authenticate,
-            Audience.FRONTEND: tokens.authenticate,
+            Audience.FRONTEND: self._frontend,
         }
 
     async def authenticate(self, audience: Audience, headers: Sequence[str | bytes]) -> Principal:
@@ -37,6 +42,11 @@ class Authenticator:
         if not headers:
             return ANONYMOUS
         return self._by_audience[audience](_bearer_token(headers), self._clock())
+
+    def _frontend(self, token: str, now: int) -> Principal:
+        if token.startswith(PREFIX):
+            return self._sign_up_tokens.authenticate(token)
+        return self._tokens.authenticate(token, now)
 
 
 def _bearer_token(headers: Sequence[str | bytes]) -> str:

@@ -75,4 +75,4 @@ class KeyRing:
             raise UsermetaError(Reason.CREDENTIAL_INVALID)
         if key.expire_time and key.expire_time <= now:
             raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
-        return Principal(PrincipalKind.SECRET_KEY, key.id, max(key.scopes))
+        return Principal(PrincipalKind.SECRET_KEY, key.id, scope=max(key.scopes))

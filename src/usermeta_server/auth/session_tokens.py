@@ -99,7 +99,8 @@ class SessionTokens:
             )
         except jwt.PyJWTError as error:
             raise UsermetaError(Reason.CREDENTIAL_INVALID) from error
-        principal = Principal(PrincipalKind.USER, claims["sub"], issue_time=round(claims["iat"] * SECOND))
+        user_id = claims["sub"]
+        principal = Principal(PrincipalKind.USER, user_id, issue_time=round(claims["iat"] * SECOND), user_id=user_id)
         verified = (principal, claims["exp"] * SECOND)
         self._verified.put(token, verified, 1)
         return verified

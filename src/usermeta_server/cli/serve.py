@@ -23,7 +23,7 @@ from usermeta_server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
-OPERATOR = Principal(PrincipalKind.SECRET_KEY, "operator", Scope.ADMIN)
+OPERATOR = Principal(PrincipalKind.SECRET_KEY, "operator", scope=Scope.ADMIN)
 """Whoever can write the database's file: they may do everything."""
 
 _FIRST_CALL = '{"user": {"username": "ada", "public_metadata": {"plan": "pro"}, "private_metadata": {"credits": 10}}}'

@@ -3,11 +3,13 @@
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from usermeta_server.errors import UsermetaError, Violation, invalid
 from usermeta_server.model import Identifier, IdentifierKind, User
+
+V = TypeVar("V")
 
 ProfileValues = Mapping[str, str | bool]
 """New values of profile fields, by field name."""
@@ -111,6 +113,13 @@ def check_user_id(user_id: str) -> None:
 def fold(text: str) -> str:
     """Return the form in which usernames and email addresses are compared (Unicode, NFKC_Casefold)."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def with_verification(address: str, values: Mapping[str, V]) -> Mapping[str, V | bool]:
+    """Return new values in which an email address other than the present one is not verified unless they say so."""
+    if fold(str(values.get("email_address", address))) == fold(address):
+        return values
+    return {"email_address_verified": False, **values}
 
 
 def identifier(kind: IdentifierKind, value: str) -> Identifier:

@@ -7,6 +7,7 @@ from usermeta_server.core.metadata import Metadata
 from usermeta_server.core.pages import PageTokens
 from usermeta_server.core.secret_keys import SecretKeys
 from usermeta_server.core.sessions import Sessions
+from usermeta_server.core.sign_ups import SignUps
 from usermeta_server.core.users import Users
 
 
@@ -15,6 +16,7 @@ class UseCases(NamedTuple):
 
     users: Users
     metadata: Metadata
+    sign_ups: SignUps
     sessions: Sessions
     secret_keys: SecretKeys
     page_tokens: PageTokens

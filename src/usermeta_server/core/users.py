@@ -40,7 +40,7 @@ class Users:
                 name: seal(value, f"user.{name}", self._limits).decode() for name, value in documents.items()
             }
             if user_id and transaction.users.get(user_id) is not None:
-                raise _taken("user_id")
+                raise taken("user_id")
             user = new_user(transaction, stamp, {**values, **texts}, user_id)
             claim(transaction, user, claimed)
             return user
@@ -86,8 +86,8 @@ class Users:
         return await self._store.users(user_ids)
 
     async def _admit_session(self, caller: Caller) -> None:
-        if caller.principal.kind is PrincipalKind.USER:
-            await self.get(caller, caller.principal.id)
+        if caller.principal.kind is not PrincipalKind.ANONYMOUS:
+            await self.get(caller, caller.principal.user_id)
 
     async def get_many(self, user_ids: Collection[str]) -> Mapping[str, User]:
         """Return those of the users that exist, by id."""
@@ -107,7 +107,7 @@ class Users:
         def change(transaction: Transaction, stamp: Stamp) -> User:
             user = policy.admit(caller, transaction.users.get(user_id))
             check_etags({"profile": expected_etag}, lambda _: str(etag(user)))
-            revised = revise(transaction, stamp, user, _with_verification(user, values))
+            revised = revise(transaction, stamp, user, profile.with_verification(user.email_address, values))
             claim(transaction, revised, claimed)
             for identifier in set(profile.identifiers_of(user)) - set(profile.identifiers_of(revised)):
                 transaction.identifiers.put(identifier, None)
@@ -179,8 +179,8 @@ def new_user(transaction: Transaction, stamp: Stamp, values: Mapping[str, str | 
     return user
 
 
-def claim(transaction: Transaction, user: User, identifiers: Collection[Identifier]) -> None:
-    """Write that these identifiers are a user's.
+def claim(transaction: Transaction, user: User, identifiers: Collection[Identifier], message: str = "user") -> None:
+    """Write that these identifiers, which the request has in fields of `message`, are a user's.
 
     Raises:
         UsermetaError: IDENTIFIER_TAKEN, when one is another user's.
@@ -188,18 +188,12 @@ def claim(transaction: Transaction, user: User, identifiers: Collection[Identifi
     for identifier in identifiers:
         holder = transaction.identifiers.get(identifier)
         if holder is not None and holder != user.id:
-            raise _taken(f"user.{identifier.kind}")
+            raise taken(f"{message}.{identifier.kind}")
     for identifier in identifiers:
         if transaction.identifiers.get(identifier) is None:
             transaction.identifiers.put(identifier, user.id)
 
 
-def _with_verification(user: User, values: ProfileValues) -> ProfileValues:
-    """Return new values in which a new email address is not verified unless they say so."""
-    if values.get("email_address", user.email_address) == user.email_address:
-        return values
-    return {"email_address_verified": False, **values}
-
-
-def _taken(field: str) -> UsermetaError:
+def taken(field: str) -> UsermetaError:
+    """Return the error for an identifier that is another user's."""
     return UsermetaError(Reason.IDENTIFIER_TAKEN, f"{field} belongs to another user.", {"field": field})

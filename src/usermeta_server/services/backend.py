@@ -12,8 +12,8 @@ from usermeta_server.core.profile import check_user_id
 from usermeta_server.core.use_cases import UseCases
 from usermeta_server.errors import UsermetaError, invalid
 from usermeta_server.model import HOUR, SECOND, Document, IdentifierKind, User
-from usermeta_server.policy import WRITABLE_FIELDS, Viewer
-from usermeta_server.services.batches import MAX_REPLY, gather
+from usermeta_server.policy import SIGN_UP_WRITABLE_FIELDS, WRITABLE_FIELDS, Viewer, sign_up_documents
+from usermeta_server.services.batches import MAX_REPLY, fitting, gather
 from usermeta_server.services.messages import fill, put_time
 from usermeta_server.services.replies import Replies
 from usermeta_server.services.requests import (
@@ -28,13 +28,17 @@ from usermeta_server.services.requests import (
     read_mask_of,
     replacements_of,
     required,
+    sign_up_update_of,
     time_of,
     update_of,
 )
 from usermeta_server.services.secret_keys import key_message, scopes_of
+from usermeta_server.services.sign_ups import with_sign_up
 from usermeta_server.status import to_status
 
 _FIELDS: Final = WRITABLE_FIELDS[Viewer.BACKEND]
+_SIGN_UP_FIELDS: Final = SIGN_UP_WRITABLE_FIELDS[Viewer.BACKEND]
+_SIGN_UP_DOCUMENTS: Final = sign_up_documents(Viewer.BACKEND)
 _DEFAULT_TTL: Final = HOUR
 _MAX_TTL: Final = 24 * HOUR
 
@@ -46,6 +50,7 @@ class BackendService:
         """Serve these use cases."""
         self._users = use_cases.users
         self._metadata = use_cases.metadata
+        self._sign_ups = use_cases.sign_ups
         self._sessions = use_cases.sessions
         self._keys = use_cases.secret_keys
         self._pages = use_cases.page_tokens
@@ -127,6 +132,38 @@ class BackendService:
             else:
                 outcome.deferred_user_id = result.id
         return response
+
+    async def get_sign_up(self, request: pb.GetSignUpRequest, caller: Caller) -> pb.GetSignUpResponse:
+        sign_up = await self._sign_ups.get(caller, required(request.sign_up_id, "sign_up_id"))
+        return with_sign_up(pb.GetSignUpResponse(), caller, sign_up)
+
+    async def list_sign_ups(self, request: pb.ListSignUpsRequest, caller: Caller) -> pb.ListSignUpsResponse:
+        size = page_size_of(request.page_size)
+        after = str(self._pages.read(caller.method, request.page_token)) if request.page_token else ""
+        sign_ups = await self._sign_ups.list(after, size + 1)
+        page = fitting(with_sign_up(pb.GetSignUpResponse(), caller, each) for each in sign_ups[:size])
+        more = len(page) < len(sign_ups)
+        token = self._pages.make(caller.method, sign_ups[len(page) - 1].record.id) if more else ""
+        return pb.ListSignUpsResponse(sign_ups=(each.sign_up for each in page), next_page_token=token)
+
+    async def update_sign_up(self, request: pb.UpdateSignUpRequest, caller: Caller) -> pb.UpdateSignUpResponse:
+        sign_up_id = required(request.sign_up_id, "sign_up_id")
+        changes = sign_up_update_of(request.sign_up, request.update_mask, _SIGN_UP_FIELDS, _SIGN_UP_DOCUMENTS)
+        intent = intent_of(request, caller)
+        sign_up = await self._sign_ups.update(caller, sign_up_id, changes, request.expected_etag, intent)
+        return with_sign_up(pb.UpdateSignUpResponse(), caller, sign_up)
+
+    async def complete_sign_up(self, request: pb.CompleteSignUpRequest, caller: Caller) -> bytes:
+        sign_up_id = required(request.sign_up_id, "sign_up_id")
+        intent = intent_of(request, caller)
+        done = await self._sign_ups.complete(caller, sign_up_id, request.expected_etag, intent)
+        return self._replies.of(caller, done.user)
+
+    async def reject_sign_up(self, request: pb.RejectSignUpRequest, caller: Caller) -> pb.RejectSignUpResponse:
+        sign_up_id = required(request.sign_up_id, "sign_up_id")
+        intent = intent_of(request, caller)
+        sign_up = await self._sign_ups.reject(caller, sign_up_id, request.expected_etag, intent)
+        return with_sign_up(pb.RejectSignUpResponse(), caller, sign_up)
 
     async def create_session_token(
         self, request: pb.CreateSessionTokenRequest, caller: Caller

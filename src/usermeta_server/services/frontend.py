@@ -6,14 +6,18 @@ Whose user a call is about is the principal's id, never anything in the request.
 from collections.abc import Mapping
 from typing import Final
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from usermeta.frontend.v1 import frontend_service_pb2 as pb
 from usermeta_server import policy
-from usermeta_server.audience import Caller
+from usermeta_server.audience import Caller, PrincipalKind
 from usermeta_server.core.metadata import Edit, MetadataWrite
 from usermeta_server.core.use_cases import UseCases
+from usermeta_server.errors import invalid
 from usermeta_server.model import Document
-from usermeta_server.policy import WRITABLE_FIELDS, Viewer
+from usermeta_server.policy import SIGN_UP_WRITABLE_FIELDS, WRITABLE_FIELDS, Viewer, sign_up_documents
 from usermeta_server.services.batches import gather
+from usermeta_server.services.messages import fill
 from usermeta_server.services.replies import Replies
 from usermeta_server.services.requests import (
     batch_of,
@@ -22,10 +26,14 @@ from usermeta_server.services.requests import (
     patches_of,
     replacements_of,
     required,
+    sign_up_update_of,
     update_of,
 )
+from usermeta_server.services.sign_ups import with_sign_up
 
 _FIELDS: Final = WRITABLE_FIELDS[Viewer.SELF]
+_SIGN_UP_FIELDS: Final = SIGN_UP_WRITABLE_FIELDS[Viewer.SELF]
+_SIGN_UP_DOCUMENTS: Final = sign_up_documents(Viewer.SELF)
 
 
 class FrontendService:
@@ -35,18 +43,43 @@ class FrontendService:
         """Serve these use cases."""
         self._users = use_cases.users
         self._metadata = use_cases.metadata
+        self._sign_ups = use_cases.sign_ups
         self._limits = use_cases.limits
         # Every response with one user has it in field 1, so that the bytes of one are the bytes of all.
         self._replies = Replies(pb.GetUserResponse, "user", reply_cache_bytes)
         self._profiles = Replies(pb.GetProfileResponse, "profile", reply_cache_bytes)
 
+    async def create_sign_up(self, request: pb.CreateSignUpRequest, caller: Caller) -> pb.CreateSignUpResponse:
+        if request.request_id and caller.principal.kind is PrincipalKind.ANONYMOUS:
+            raise invalid("request_id", "is for callers with a credential")
+        values, documents = sign_up_update_of(request.sign_up, FieldMask(), _SIGN_UP_FIELDS, _SIGN_UP_DOCUMENTS)
+        made = await self._sign_ups.create(caller, values, documents, intent_of(request, caller))
+        return with_sign_up(pb.CreateSignUpResponse(sign_up_token=made.token), caller, made.sign_up)
+
+    async def get_sign_up(self, _: pb.GetSignUpRequest, caller: Caller) -> pb.GetSignUpResponse:
+        sign_up = await self._sign_ups.get(caller, caller.principal.id)
+        return with_sign_up(pb.GetSignUpResponse(), caller, sign_up)
+
+    async def update_sign_up(self, request: pb.UpdateSignUpRequest, caller: Caller) -> pb.UpdateSignUpResponse:
+        changes = sign_up_update_of(request.sign_up, request.update_mask, _SIGN_UP_FIELDS, _SIGN_UP_DOCUMENTS)
+        intent = intent_of(request, caller)
+        sign_up = await self._sign_ups.update(caller, caller.principal.id, changes, request.expected_etag, intent)
+        return with_sign_up(pb.UpdateSignUpResponse(), caller, sign_up)
+
+    async def complete_sign_up(self, request: pb.CompleteSignUpRequest, caller: Caller) -> pb.CompleteSignUpResponse:
+        intent = intent_of(request, caller)
+        done = await self._sign_ups.complete(caller, caller.principal.id, request.expected_etag, intent)
+        response = pb.CompleteSignUpResponse(session_token=done.session_token)
+        fill(response.user, policy.created_user_view(caller, done.sign_up, done.user))
+        return response
+
     async def get_user(self, _: pb.GetUserRequest, caller: Caller) -> bytes:
-        return self._replies.of(caller, await self._users.get(caller, caller.principal.id))
+        return self._replies.of(caller, await self._users.get(caller, caller.principal.user_id))
 
     async def update_user(self, request: pb.UpdateUserRequest, caller: Caller) -> bytes:
         values = update_of(request.user, request.update_mask, _FIELDS)
         intent = intent_of(request, caller)
-        user = await self._users.update(caller, caller.principal.id, values, request.expected_etag, intent)
+        user = await self._users.update(caller, caller.principal.user_id, values, request.expected_etag, intent)
         return self._replies.of(caller, user)
 
     async def merge_user_metadata(self, request: pb.MergeUserMetadataRequest, caller: Caller) -> bytes:
@@ -78,5 +111,5 @@ MetadataRequest = pb.MergeUserMetadataRequest | pb.ReplaceUserMetadataRequest | 
 
 
 def _write(request: MetadataRequest, caller: Caller, edits: Mapping[Document, Edit]) -> MetadataWrite:
-    grant = policy.grant_write(caller, caller.principal.id, edits.keys())
+    grant = policy.grant_write(caller, caller.principal.user_id, edits.keys())
     return MetadataWrite(caller, grant, edits, {Document.UNSAFE: request.expected_etag})

@@ -1,6 +1,6 @@
 """What handlers put into responses: messages filled from what the policy lets the caller read."""
 
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from functools import cache
 from typing import Any, Final, cast
 
@@ -43,8 +43,12 @@ def _setters(message: Any) -> tuple[tuple[str, Setter], ...]:  # noqa: ANN401  #
 
 def _setter(field: Any) -> Setter:  # noqa: ANN401  # two classes of descriptor, of one shape
     if field.message_type is None:
-        return setattr
+        return _put_all if field.is_repeated else setattr
     return _SETTERS.get(field.message_type.full_name, _put_message)
+
+
+def _put_all(message: Message, name: str, values: Iterable[object]) -> None:
+    getattr(message, name).extend(values)
 
 
 def _put_document(message: Message, name: str, text: str) -> None:

@@ -205,7 +205,49 @@ def profile_of(user: Message, fields: Collection[str]) -> ProfileValues:
     return values
 
 
-def update_of(user: Message, mask: FieldMask, fields: Collection[str]) -> ProfileValues:
+def sign_up_update_of(
+    sign_up: Message, mask: FieldMask, fields: Collection[str], documents: Collection[Document]
+) -> tuple[ProfileValues, Mapping[Document, JsonObject]]:
+    """Return what an update of a sign-up changes (AIP-134): profile fields, and documents, replaced whole.
+
+    Args:
+        sign_up: the new values.
+        mask: which to take; without one those that are populated, for `*` all.
+        fields: the profile fields that the caller may write.
+        documents: the documents that the caller may write.
+
+    Raises:
+        UsermetaError: FIELD_INVALID, for a mask that an update does not change, or a malformed value.
+    """
+    allowed = frozenset({*fields, *documents})
+    masked = masked_of(mask, allowed)
+    given = documents_of(sign_up, "sign_up.")
+    if masked is None:
+        values = {field.name: value for field, value in sign_up.ListFields() if field.name in fields}
+        chosen = given
+    else:
+        values = {name: getattr(sign_up, name) for name in masked if name in fields}
+        chosen = {document: given.get(document, {}) for document in documents if document in masked}
+    check_profile(values, "sign_up.")
+    return values, chosen
+
+
+def masked_of(mask: FieldMask, allowed: frozenset[str]) -> frozenset[str] | None:
+    """Return the fields that an update mask names, all for `*`, None when there is no mask.
+
+    Raises:
+        UsermetaError: FIELD_INVALID, for what an update does not change.
+    """
+    unknown = [path for path in mask.paths if path not in allowed and path != "*"]
+    if unknown:
+        names = ", ".join(sorted(allowed))
+        raise invalid("update_mask", f"'{unknown[0]}' cannot be updated; these can: {names}")
+    if not mask.paths:
+        return None
+    return allowed if "*" in mask.paths else frozenset(mask.paths)
+
+
+def update_of(user: Message, mask: FieldMask, fields: frozenset[str]) -> ProfileValues:
     """Return what an update changes (AIP-134): the masked fields, all for `*`, the populated ones without a mask.
 
     Output-only fields of the user are ignored (AIP-203), documents are not: they have methods of their own.
@@ -213,15 +255,11 @@ def update_of(user: Message, mask: FieldMask, fields: Collection[str]) -> Profil
     Raises:
         UsermetaError: FIELD_INVALID, for a mask or a document that an update does not change, or a malformed value.
     """
-    if not mask.paths:
+    masked = masked_of(mask, fields)
+    if masked is None:
         for document, _ in _structs(user):
             raise invalid(f"user.{document}", "is changed by the metadata methods, not by UpdateUser")
         return profile_of(user, fields)
-    unknown = [path for path in mask.paths if path not in fields and path != "*"]
-    if unknown:
-        allowed = ", ".join(sorted(fields))
-        raise invalid("update_mask", f"'{unknown[0]}' cannot be updated; these can: {allowed}")
-    masked = fields if "*" in mask.paths else mask.paths
     values = {name: getattr(user, name) for name in masked}
     check_profile(values, "user.")
     return values

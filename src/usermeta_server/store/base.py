@@ -22,6 +22,7 @@ from usermeta_server.model import (
     RequestKey,
     SecretKey,
     SigningKey,
+    SignUp,
     User,
 )
 
@@ -39,6 +40,7 @@ class Reads(NamedTuple):
     users: tuple[str, ...] = ()
     identifiers: tuple[Identifier, ...] = ()
     requests: tuple[RequestKey, ...] = ()
+    sign_ups: tuple[str, ...] = ()
     secret_keys: tuple[str, ...] = ()
     signing_keys: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
@@ -108,6 +110,7 @@ class Transaction:
         self.users: Table[str, User] = Table()
         self.identifiers: Table[Identifier, str] = Table()
         self.requests: Table[RequestKey, RememberedRequest] = Table()
+        self.sign_ups: Table[str, SignUp] = Table()
         self.secret_keys: Table[str, SecretKey] = Table()
         self.signing_keys: Table[str, SigningKey] = Table()
         self.secrets: Table[str, bytes] = Table()
@@ -175,6 +178,18 @@ class Store(Protocol):
 
     async def secret_keys(self, after: str = "", limit: int = 1000) -> Sequence[SecretKey]:
         """Return the secret keys whose id is greater than `after`, in the order of their ids."""
+        ...
+
+    async def sign_up(self, sign_up_id: str) -> SignUp | None:
+        """Return the sign-up as it is now, `None` if there is none."""
+        ...
+
+    async def sign_ups(self, after: str, limit: int) -> Sequence[SignUp]:
+        """Return the sign-ups whose id is greater than `after`, in the order of their ids."""
+        ...
+
+    async def sign_ups_to_sweep(self, now: int, limit: int) -> Sequence[str]:
+        """Return the ids of sign-ups whose `sweep_time` has come, those that wait longest first."""
         ...
 
     async def signing_keys(self) -> Sequence[SigningKey]:

@@ -13,6 +13,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
 from usermeta.backend.v1 import secret_key_pb2 as _secret_key_pb2
+from usermeta.backend.v1 import sign_up_pb2 as _sign_up_pb2
 from usermeta.backend.v1 import user_pb2 as _user_pb2
 from usermeta.type.v1 import patch_pb2 as _patch_pb2
 import builtins as _builtins
@@ -690,6 +691,296 @@ class BatchMergeUserMetadataResult(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___BatchMergeUserMetadataResult: _TypeAlias = BatchMergeUserMetadataResult  # noqa: Y015
+
+@_typing.final
+class GetSignUpRequest(_message.Message):
+    """Request of GetSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_UP_ID_FIELD_NUMBER: _builtins.int
+    sign_up_id: _builtins.str
+    """Which sign-up. Required."""
+    def __init__(
+        self,
+        *,
+        sign_up_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sign_up_id", b"sign_up_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSignUpRequest: _TypeAlias = GetSignUpRequest  # noqa: Y015
+
+@_typing.final
+class GetSignUpResponse(_message.Message):
+    """Response of GetSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_UP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sign_up(self) -> _sign_up_pb2.SignUp:
+        """The sign-up."""
+
+    def __init__(
+        self,
+        *,
+        sign_up: _sign_up_pb2.SignUp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSignUpResponse: _TypeAlias = GetSignUpResponse  # noqa: Y015
+
+@_typing.final
+class ListSignUpsRequest(_message.Message):
+    """Request of ListSignUps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """How many to return at the most: 50 when 0, and 1,000 at the most (a larger number is taken as that)."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSignUpsRequest: _TypeAlias = ListSignUpsRequest  # noqa: Y015
+
+@_typing.final
+class ListSignUpsResponse(_message.Message):
+    """Response of ListSignUps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_UPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the next page begins; empty on the last page."""
+    @_builtins.property
+    def sign_ups(self) -> _containers.RepeatedCompositeFieldContainer[_sign_up_pb2.SignUp]:
+        """The sign-ups. A page ends early rather than pass 3 MiB."""
+
+    def __init__(
+        self,
+        *,
+        sign_ups: _abc.Iterable[_sign_up_pb2.SignUp] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "sign_ups", b"sign_ups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSignUpsResponse: _TypeAlias = ListSignUpsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateSignUpRequest(_message.Message):
+    """Request of UpdateSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_UP_ID_FIELD_NUMBER: _builtins.int
+    SIGN_UP_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    EXPECTED_ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    sign_up_id: _builtins.str
+    """Which sign-up. Required."""
+    expected_etag: _builtins.str
+    """If set, the change happens only while the sign-up's `etag` is still this one; otherwise ETAG_MISMATCH."""
+    request_id: _builtins.str
+    """A UUID. The same request again, within 24 hours, writes nothing and returns the sign-up as it is by then."""
+    validate_only: _builtins.bool
+    """Checks everything, changes nothing, and returns what would be."""
+    @_builtins.property
+    def sign_up(self) -> _sign_up_pb2.SignUp:
+        """The new values: `username`, `email_address`, `email_address_verified`, `first_name`, `last_name`, `external_id`, and
+        the three documents.
+        """
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields to change (AIP-134). Without it, those that are populated. A masked empty string unsets the field; a
+        masked document is replaced whole.
+        """
+
+    def __init__(
+        self,
+        *,
+        sign_up_id: _builtins.str = ...,
+        sign_up: _sign_up_pb2.SignUp | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        expected_etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "request_id", b"request_id", "sign_up", b"sign_up", "sign_up_id", b"sign_up_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSignUpRequest: _TypeAlias = UpdateSignUpRequest  # noqa: Y015
+
+@_typing.final
+class UpdateSignUpResponse(_message.Message):
+    """Response of UpdateSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_UP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sign_up(self) -> _sign_up_pb2.SignUp:
+        """The sign-up after the change."""
+
+    def __init__(
+        self,
+        *,
+        sign_up: _sign_up_pb2.SignUp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSignUpResponse: _TypeAlias = UpdateSignUpResponse  # noqa: Y015
+
+@_typing.final
+class CompleteSignUpRequest(_message.Message):
+    """Request of CompleteSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_UP_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    sign_up_id: _builtins.str
+    """Which sign-up. Required."""
+    expected_etag: _builtins.str
+    """If set, the sign-up is completed only while its `etag` is still this one; otherwise ETAG_MISMATCH."""
+    request_id: _builtins.str
+    """A UUID. The same request again, within 24 hours, returns the user as it is by then."""
+    validate_only: _builtins.bool
+    """Checks everything, makes nothing, and returns what would be."""
+    def __init__(
+        self,
+        *,
+        sign_up_id: _builtins.str = ...,
+        expected_etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "request_id", b"request_id", "sign_up_id", b"sign_up_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteSignUpRequest: _TypeAlias = CompleteSignUpRequest  # noqa: Y015
+
+@_typing.final
+class CompleteSignUpResponse(_message.Message):
+    """Response of CompleteSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user(self) -> _user_pb2.User:
+        """The user that the sign-up became."""
+
+    def __init__(
+        self,
+        *,
+        user: _user_pb2.User | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteSignUpResponse: _TypeAlias = CompleteSignUpResponse  # noqa: Y015
+
+@_typing.final
+class RejectSignUpRequest(_message.Message):
+    """Request of RejectSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_UP_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    sign_up_id: _builtins.str
+    """Which sign-up. Required."""
+    expected_etag: _builtins.str
+    """If set, the sign-up is rejected only while its `etag` is still this one; otherwise ETAG_MISMATCH."""
+    request_id: _builtins.str
+    """A UUID. The same request again, within 24 hours, writes nothing and returns the sign-up as it is by then."""
+    validate_only: _builtins.bool
+    """Checks everything, changes nothing, and returns what would be."""
+    def __init__(
+        self,
+        *,
+        sign_up_id: _builtins.str = ...,
+        expected_etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "request_id", b"request_id", "sign_up_id", b"sign_up_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RejectSignUpRequest: _TypeAlias = RejectSignUpRequest  # noqa: Y015
+
+@_typing.final
+class RejectSignUpResponse(_message.Message):
+    """Response of RejectSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_UP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sign_up(self) -> _sign_up_pb2.SignUp:
+        """The sign-up, rejected."""
+
+    def __init__(
+        self,
+        *,
+        sign_up: _sign_up_pb2.SignUp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RejectSignUpResponse: _TypeAlias = RejectSignUpResponse  # noqa: Y015
 
 @_typing.final
 class CreateSessionTokenRequest(_message.Message):

@@ -84,6 +84,31 @@ class BackendServiceStub(object):
                 request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataRequest.SerializeToString,
                 response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataResponse.FromString,
                 _registered_method=True)
+        self.GetSignUp = channel.unary_unary(
+                '/usermeta.backend.v1.BackendService/GetSignUp',
+                request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.GetSignUpRequest.SerializeToString,
+                response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.GetSignUpResponse.FromString,
+                _registered_method=True)
+        self.ListSignUps = channel.unary_unary(
+                '/usermeta.backend.v1.BackendService/ListSignUps',
+                request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListSignUpsRequest.SerializeToString,
+                response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListSignUpsResponse.FromString,
+                _registered_method=True)
+        self.UpdateSignUp = channel.unary_unary(
+                '/usermeta.backend.v1.BackendService/UpdateSignUp',
+                request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.UpdateSignUpRequest.SerializeToString,
+                response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.UpdateSignUpResponse.FromString,
+                _registered_method=True)
+        self.CompleteSignUp = channel.unary_unary(
+                '/usermeta.backend.v1.BackendService/CompleteSignUp',
+                request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CompleteSignUpRequest.SerializeToString,
+                response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CompleteSignUpResponse.FromString,
+                _registered_method=True)
+        self.RejectSignUp = channel.unary_unary(
+                '/usermeta.backend.v1.BackendService/RejectSignUp',
+                request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.RejectSignUpRequest.SerializeToString,
+                response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.RejectSignUpResponse.FromString,
+                _registered_method=True)
         self.CreateSessionToken = channel.unary_unary(
                 '/usermeta.backend.v1.BackendService/CreateSessionToken',
                 request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CreateSessionTokenRequest.SerializeToString,
@@ -191,6 +216,48 @@ class BackendServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSignUp(self, request, context):
+        """Returns a sign-up. Needs read.
+        Errors: SIGN_UP_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSignUps(self, request, context):
+        """Lists the sign-ups, closed ones too until they are swept, oldest first. Needs read.
+        Errors: PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSignUp(self, request, context):
+        """Changes an open sign-up, and attaches what only a backend may. Needs write.
+        Errors: SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH, METADATA_TOO_LARGE, METADATA_TOO_DEEP,
+        METADATA_KEY_INVALID, METADATA_STRING_INVALID, NUMBER_NOT_REPRESENTABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteSignUp(self, request, context):
+        """Makes the user, in one transaction, exactly once: again, it returns the same user. Where the server's settings ask
+        for attestation, this is it: only a backend can complete. Needs write.
+        Errors: SIGN_UP_NOT_FOUND, SIGN_UP_INCOMPLETE, SIGN_UP_CLOSED, IDENTIFIER_TAKEN, ETAG_MISMATCH, USER_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RejectSignUp(self, request, context):
+        """Closes an open sign-up for good; it keeps no documents. Rejecting again changes nothing. Needs write.
+        Errors: SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateSessionToken(self, request, context):
         """Makes a session token, with which a frontend acts as the user. Needs write.
         Errors: USER_NOT_FOUND, USER_BANNED.
@@ -269,6 +336,31 @@ def add_BackendServiceServicer_to_server(servicer, server):
                     servicer.BatchMergeUserMetadata,
                     request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataRequest.FromString,
                     response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataResponse.SerializeToString,
+            ),
+            'GetSignUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSignUp,
+                    request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.GetSignUpRequest.FromString,
+                    response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.GetSignUpResponse.SerializeToString,
+            ),
+            'ListSignUps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSignUps,
+                    request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListSignUpsRequest.FromString,
+                    response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListSignUpsResponse.SerializeToString,
+            ),
+            'UpdateSignUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSignUp,
+                    request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.UpdateSignUpRequest.FromString,
+                    response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.UpdateSignUpResponse.SerializeToString,
+            ),
+            'CompleteSignUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteSignUp,
+                    request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CompleteSignUpRequest.FromString,
+                    response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CompleteSignUpResponse.SerializeToString,
+            ),
+            'RejectSignUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.RejectSignUp,
+                    request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.RejectSignUpRequest.FromString,
+                    response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.RejectSignUpResponse.SerializeToString,
             ),
             'CreateSessionToken': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSessionToken,
@@ -539,6 +631,141 @@ class BackendService(object):
             '/usermeta.backend.v1.BackendService/BatchMergeUserMetadata',
             usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataRequest.SerializeToString,
             usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSignUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.backend.v1.BackendService/GetSignUp',
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.GetSignUpRequest.SerializeToString,
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.GetSignUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSignUps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.backend.v1.BackendService/ListSignUps',
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListSignUpsRequest.SerializeToString,
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListSignUpsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSignUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.backend.v1.BackendService/UpdateSignUp',
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.UpdateSignUpRequest.SerializeToString,
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.UpdateSignUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteSignUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.backend.v1.BackendService/CompleteSignUp',
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CompleteSignUpRequest.SerializeToString,
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CompleteSignUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RejectSignUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.backend.v1.BackendService/RejectSignUp',
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.RejectSignUpRequest.SerializeToString,
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.RejectSignUpResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,6 +78,28 @@ class BackendServiceStub:
     Errors: where `atomic`, the first failing item's, with its `index` in the metadata; otherwise an item's error is
     in its result.
     """
+    GetSignUp: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.GetSignUpRequest, _backend_service_pb2.GetSignUpResponse]
+    """Returns a sign-up. Needs read.
+    Errors: SIGN_UP_NOT_FOUND.
+    """
+    ListSignUps: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.ListSignUpsRequest, _backend_service_pb2.ListSignUpsResponse]
+    """Lists the sign-ups, closed ones too until they are swept, oldest first. Needs read.
+    Errors: PAGE_TOKEN_INVALID.
+    """
+    UpdateSignUp: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.UpdateSignUpRequest, _backend_service_pb2.UpdateSignUpResponse]
+    """Changes an open sign-up, and attaches what only a backend may. Needs write.
+    Errors: SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH, METADATA_TOO_LARGE, METADATA_TOO_DEEP,
+    METADATA_KEY_INVALID, METADATA_STRING_INVALID, NUMBER_NOT_REPRESENTABLE.
+    """
+    CompleteSignUp: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.CompleteSignUpRequest, _backend_service_pb2.CompleteSignUpResponse]
+    """Makes the user, in one transaction, exactly once: again, it returns the same user. Where the server's settings ask
+    for attestation, this is it: only a backend can complete. Needs write.
+    Errors: SIGN_UP_NOT_FOUND, SIGN_UP_INCOMPLETE, SIGN_UP_CLOSED, IDENTIFIER_TAKEN, ETAG_MISMATCH, USER_NOT_FOUND.
+    """
+    RejectSignUp: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.RejectSignUpRequest, _backend_service_pb2.RejectSignUpResponse]
+    """Closes an open sign-up for good; it keeps no documents. Rejecting again changes nothing. Needs write.
+    Errors: SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH.
+    """
     CreateSessionToken: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.CreateSessionTokenRequest, _backend_service_pb2.CreateSessionTokenResponse]
     """Makes a session token, with which a frontend acts as the user. Needs write.
     Errors: USER_NOT_FOUND, USER_BANNED.
@@ -142,6 +164,28 @@ class BackendServiceAsyncStub(BackendServiceStub):
     """Merges into the documents of up to 100 users, in one transaction; each item sees the earlier ones. Needs write.
     Errors: where `atomic`, the first failing item's, with its `index` in the metadata; otherwise an item's error is
     in its result.
+    """
+    GetSignUp: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.GetSignUpRequest, _backend_service_pb2.GetSignUpResponse]  # type: ignore[assignment]
+    """Returns a sign-up. Needs read.
+    Errors: SIGN_UP_NOT_FOUND.
+    """
+    ListSignUps: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.ListSignUpsRequest, _backend_service_pb2.ListSignUpsResponse]  # type: ignore[assignment]
+    """Lists the sign-ups, closed ones too until they are swept, oldest first. Needs read.
+    Errors: PAGE_TOKEN_INVALID.
+    """
+    UpdateSignUp: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.UpdateSignUpRequest, _backend_service_pb2.UpdateSignUpResponse]  # type: ignore[assignment]
+    """Changes an open sign-up, and attaches what only a backend may. Needs write.
+    Errors: SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH, METADATA_TOO_LARGE, METADATA_TOO_DEEP,
+    METADATA_KEY_INVALID, METADATA_STRING_INVALID, NUMBER_NOT_REPRESENTABLE.
+    """
+    CompleteSignUp: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.CompleteSignUpRequest, _backend_service_pb2.CompleteSignUpResponse]  # type: ignore[assignment]
+    """Makes the user, in one transaction, exactly once: again, it returns the same user. Where the server's settings ask
+    for attestation, this is it: only a backend can complete. Needs write.
+    Errors: SIGN_UP_NOT_FOUND, SIGN_UP_INCOMPLETE, SIGN_UP_CLOSED, IDENTIFIER_TAKEN, ETAG_MISMATCH, USER_NOT_FOUND.
+    """
+    RejectSignUp: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.RejectSignUpRequest, _backend_service_pb2.RejectSignUpResponse]  # type: ignore[assignment]
+    """Closes an open sign-up for good; it keeps no documents. Rejecting again changes nothing. Needs write.
+    Errors: SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH.
     """
     CreateSessionToken: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.CreateSessionTokenRequest, _backend_service_pb2.CreateSessionTokenResponse]  # type: ignore[assignment]
     """Makes a session token, with which a frontend acts as the user. Needs write.
@@ -258,6 +302,58 @@ class BackendServiceServicer(metaclass=_abc_1.ABCMeta):
         """Merges into the documents of up to 100 users, in one transaction; each item sees the earlier ones. Needs write.
         Errors: where `atomic`, the first failing item's, with its `index` in the metadata; otherwise an item's error is
         in its result.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSignUp(
+        self,
+        request: _backend_service_pb2.GetSignUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backend_service_pb2.GetSignUpResponse, _abc.Awaitable[_backend_service_pb2.GetSignUpResponse]]:
+        """Returns a sign-up. Needs read.
+        Errors: SIGN_UP_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSignUps(
+        self,
+        request: _backend_service_pb2.ListSignUpsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backend_service_pb2.ListSignUpsResponse, _abc.Awaitable[_backend_service_pb2.ListSignUpsResponse]]:
+        """Lists the sign-ups, closed ones too until they are swept, oldest first. Needs read.
+        Errors: PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateSignUp(
+        self,
+        request: _backend_service_pb2.UpdateSignUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backend_service_pb2.UpdateSignUpResponse, _abc.Awaitable[_backend_service_pb2.UpdateSignUpResponse]]:
+        """Changes an open sign-up, and attaches what only a backend may. Needs write.
+        Errors: SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH, METADATA_TOO_LARGE, METADATA_TOO_DEEP,
+        METADATA_KEY_INVALID, METADATA_STRING_INVALID, NUMBER_NOT_REPRESENTABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def CompleteSignUp(
+        self,
+        request: _backend_service_pb2.CompleteSignUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backend_service_pb2.CompleteSignUpResponse, _abc.Awaitable[_backend_service_pb2.CompleteSignUpResponse]]:
+        """Makes the user, in one transaction, exactly once: again, it returns the same user. Where the server's settings ask
+        for attestation, this is it: only a backend can complete. Needs write.
+        Errors: SIGN_UP_NOT_FOUND, SIGN_UP_INCOMPLETE, SIGN_UP_CLOSED, IDENTIFIER_TAKEN, ETAG_MISMATCH, USER_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def RejectSignUp(
+        self,
+        request: _backend_service_pb2.RejectSignUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backend_service_pb2.RejectSignUpResponse, _abc.Awaitable[_backend_service_pb2.RejectSignUpResponse]]:
+        """Closes an open sign-up for good; it keeps no documents. Rejecting again changes nothing. Needs write.
+        Errors: SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH.
         """
 
     @_abc_1.abstractmethod

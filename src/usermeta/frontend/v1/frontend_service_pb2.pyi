@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from usermeta.frontend.v1 import sign_up_pb2 as _sign_up_pb2
 from usermeta.frontend.v1 import user_pb2 as _user_pb2
 from usermeta.type.v1 import patch_pb2 as _patch_pb2
 import builtins as _builtins
@@ -21,6 +22,235 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class CreateSignUpRequest(_message.Message):
+    """Request of CreateSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_UP_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID, for callers with a credential only. The same request again, within 24 hours, makes no other sign-up, and
+    returns the sign-up without its token.
+    """
+    validate_only: _builtins.bool
+    """Checks everything, makes nothing, and returns what would be."""
+    @_builtins.property
+    def sign_up(self) -> _sign_up_pb2.SignUp:
+        """What is known already. Output-only fields are ignored."""
+
+    def __init__(
+        self,
+        *,
+        sign_up: _sign_up_pb2.SignUp | None = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "sign_up", b"sign_up", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSignUpRequest: _TypeAlias = CreateSignUpRequest  # noqa: Y015
+
+@_typing.final
+class CreateSignUpResponse(_message.Message):
+    """Response of CreateSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_UP_FIELD_NUMBER: _builtins.int
+    SIGN_UP_TOKEN_FIELD_NUMBER: _builtins.int
+    sign_up_token: _builtins.str
+    """The credential of the other methods about this sign-up, and the only way back to it. Shown here and never again."""
+    @_builtins.property
+    def sign_up(self) -> _sign_up_pb2.SignUp:
+        """The sign-up that was made."""
+
+    def __init__(
+        self,
+        *,
+        sign_up: _sign_up_pb2.SignUp | None = ...,
+        sign_up_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up", "sign_up_token", b"sign_up_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSignUpResponse: _TypeAlias = CreateSignUpResponse  # noqa: Y015
+
+@_typing.final
+class GetSignUpRequest(_message.Message):
+    """Request of GetSignUp. It is empty: the sign-up token says which."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSignUpRequest: _TypeAlias = GetSignUpRequest  # noqa: Y015
+
+@_typing.final
+class GetSignUpResponse(_message.Message):
+    """Response of GetSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_UP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sign_up(self) -> _sign_up_pb2.SignUp:
+        """The sign-up of the token."""
+
+    def __init__(
+        self,
+        *,
+        sign_up: _sign_up_pb2.SignUp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSignUpResponse: _TypeAlias = GetSignUpResponse  # noqa: Y015
+
+@_typing.final
+class UpdateSignUpRequest(_message.Message):
+    """Request of UpdateSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_UP_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    EXPECTED_ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    expected_etag: _builtins.str
+    """If set, the change happens only while the sign-up's `etag` is still this one; otherwise ETAG_MISMATCH."""
+    request_id: _builtins.str
+    """A UUID. The same request again, within 24 hours, writes nothing and returns the sign-up as it is by then."""
+    validate_only: _builtins.bool
+    """Checks everything, changes nothing, and returns what would be."""
+    @_builtins.property
+    def sign_up(self) -> _sign_up_pb2.SignUp:
+        """The new values: `username`, `email_address`, `first_name`, `last_name`, `unsafe_metadata`."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields to change (AIP-134). Without it, those that are populated. A masked empty string unsets the field; a
+        masked document is replaced whole.
+        """
+
+    def __init__(
+        self,
+        *,
+        sign_up: _sign_up_pb2.SignUp | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        expected_etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "request_id", b"request_id", "sign_up", b"sign_up", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSignUpRequest: _TypeAlias = UpdateSignUpRequest  # noqa: Y015
+
+@_typing.final
+class UpdateSignUpResponse(_message.Message):
+    """Response of UpdateSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_UP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sign_up(self) -> _sign_up_pb2.SignUp:
+        """The sign-up after the change."""
+
+    def __init__(
+        self,
+        *,
+        sign_up: _sign_up_pb2.SignUp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sign_up", b"sign_up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSignUpResponse: _TypeAlias = UpdateSignUpResponse  # noqa: Y015
+
+@_typing.final
+class CompleteSignUpRequest(_message.Message):
+    """Request of CompleteSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPECTED_ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    expected_etag: _builtins.str
+    """If set, the sign-up is completed only while its `etag` is still this one; otherwise ETAG_MISMATCH."""
+    request_id: _builtins.str
+    """A UUID. The same request again, within 24 hours, returns the user as it is by then."""
+    validate_only: _builtins.bool
+    """Checks everything, makes nothing, and returns what would be."""
+    def __init__(
+        self,
+        *,
+        expected_etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteSignUpRequest: _TypeAlias = CompleteSignUpRequest  # noqa: Y015
+
+@_typing.final
+class CompleteSignUpResponse(_message.Message):
+    """Response of CompleteSignUp."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    """A session token of the user, good for an hour. Only within 10 minutes of completion, and not for a banned user."""
+    @_builtins.property
+    def user(self) -> _user_pb2.User:
+        """The user that the sign-up became."""
+
+    def __init__(
+        self,
+        *,
+        user: _user_pb2.User | None = ...,
+        session_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_token", b"session_token", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteSignUpResponse: _TypeAlias = CompleteSignUpResponse  # noqa: Y015
 
 @_typing.final
 class GetUserRequest(_message.Message):

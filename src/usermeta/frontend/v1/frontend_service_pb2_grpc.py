@@ -30,6 +30,9 @@ class FrontendServiceStub(object):
     `authorization: Bearer …`; whose user a call is about follows from it, never from the request. Private metadata
     does not exist here, and public metadata cannot be written.
 
+    A person becomes a user by a sign-up: CreateSignUp needs no credential and returns a sign-up token, which is the
+    credential of the other three methods about it, and of no other.
+
     Every method can fail with CREDENTIAL_INVALID, CREDENTIAL_EXPIRED, FIELD_INVALID, OVERLOADED, STORE_UNAVAILABLE and
     SHUTTING_DOWN; every method of the user with CREDENTIAL_MISSING, USER_NOT_FOUND and USER_BANNED too. A method's own
     comment names what else.
@@ -41,6 +44,26 @@ class FrontendServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.CreateSignUp = channel.unary_unary(
+                '/usermeta.frontend.v1.FrontendService/CreateSignUp',
+                request_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.CreateSignUpRequest.SerializeToString,
+                response_deserializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.CreateSignUpResponse.FromString,
+                _registered_method=True)
+        self.GetSignUp = channel.unary_unary(
+                '/usermeta.frontend.v1.FrontendService/GetSignUp',
+                request_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetSignUpRequest.SerializeToString,
+                response_deserializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetSignUpResponse.FromString,
+                _registered_method=True)
+        self.UpdateSignUp = channel.unary_unary(
+                '/usermeta.frontend.v1.FrontendService/UpdateSignUp',
+                request_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.UpdateSignUpRequest.SerializeToString,
+                response_deserializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.UpdateSignUpResponse.FromString,
+                _registered_method=True)
+        self.CompleteSignUp = channel.unary_unary(
+                '/usermeta.frontend.v1.FrontendService/CompleteSignUp',
+                request_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.CompleteSignUpRequest.SerializeToString,
+                response_deserializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.CompleteSignUpResponse.FromString,
+                _registered_method=True)
         self.GetUser = channel.unary_unary(
                 '/usermeta.frontend.v1.FrontendService/GetUser',
                 request_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetUserRequest.SerializeToString,
@@ -83,10 +106,48 @@ class FrontendServiceServicer(object):
     `authorization: Bearer …`; whose user a call is about follows from it, never from the request. Private metadata
     does not exist here, and public metadata cannot be written.
 
+    A person becomes a user by a sign-up: CreateSignUp needs no credential and returns a sign-up token, which is the
+    credential of the other three methods about it, and of no other.
+
     Every method can fail with CREDENTIAL_INVALID, CREDENTIAL_EXPIRED, FIELD_INVALID, OVERLOADED, STORE_UNAVAILABLE and
     SHUTTING_DOWN; every method of the user with CREDENTIAL_MISSING, USER_NOT_FOUND and USER_BANNED too. A method's own
     comment names what else.
     """
+
+    def CreateSignUp(self, request, context):
+        """Begins a sign-up. Needs no credential; with a session token of a trusted outside issuer, the person signs up under
+        that identity.
+        Errors: IDENTIFIER_TAKEN, when that identity is a user already; METADATA_TOO_LARGE, METADATA_TOO_DEEP,
+        METADATA_KEY_INVALID, METADATA_STRING_INVALID, NUMBER_NOT_REPRESENTABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSignUp(self, request, context):
+        """Returns the sign-up of the sign-up token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSignUp(self, request, context):
+        """Changes the sign-up of the sign-up token, while it is open.
+        Errors: SIGN_UP_CLOSED, ETAG_MISMATCH, REQUEST_ID_REUSED, and the documents' as of CreateSignUp.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteSignUp(self, request, context):
+        """Makes the user, in one transaction, exactly once: again, from any number of callers at once, it returns the same
+        user. An identifier that was taken in the meantime leaves the sign-up open, to be corrected.
+        Errors: SIGN_UP_INCOMPLETE, SIGN_UP_NOT_ATTESTED, SIGN_UP_CLOSED, IDENTIFIER_TAKEN, ETAG_MISMATCH, REQUEST_ID_REUSED;
+        USER_NOT_FOUND, when the user has been deleted since.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def GetUser(self, request, context):
         """Returns the user of the session.
@@ -147,6 +208,26 @@ class FrontendServiceServicer(object):
 
 def add_FrontendServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'CreateSignUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSignUp,
+                    request_deserializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.CreateSignUpRequest.FromString,
+                    response_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.CreateSignUpResponse.SerializeToString,
+            ),
+            'GetSignUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSignUp,
+                    request_deserializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetSignUpRequest.FromString,
+                    response_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetSignUpResponse.SerializeToString,
+            ),
+            'UpdateSignUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSignUp,
+                    request_deserializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.UpdateSignUpRequest.FromString,
+                    response_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.UpdateSignUpResponse.SerializeToString,
+            ),
+            'CompleteSignUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteSignUp,
+                    request_deserializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.CompleteSignUpRequest.FromString,
+                    response_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.CompleteSignUpResponse.SerializeToString,
+            ),
             'GetUser': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUser,
                     request_deserializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetUserRequest.FromString,
@@ -195,10 +276,121 @@ class FrontendService(object):
     `authorization: Bearer …`; whose user a call is about follows from it, never from the request. Private metadata
     does not exist here, and public metadata cannot be written.
 
+    A person becomes a user by a sign-up: CreateSignUp needs no credential and returns a sign-up token, which is the
+    credential of the other three methods about it, and of no other.
+
     Every method can fail with CREDENTIAL_INVALID, CREDENTIAL_EXPIRED, FIELD_INVALID, OVERLOADED, STORE_UNAVAILABLE and
     SHUTTING_DOWN; every method of the user with CREDENTIAL_MISSING, USER_NOT_FOUND and USER_BANNED too. A method's own
     comment names what else.
     """
+
+    @staticmethod
+    def CreateSignUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.frontend.v1.FrontendService/CreateSignUp',
+            usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.CreateSignUpRequest.SerializeToString,
+            usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.CreateSignUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSignUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.frontend.v1.FrontendService/GetSignUp',
+            usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetSignUpRequest.SerializeToString,
+            usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetSignUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSignUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.frontend.v1.FrontendService/UpdateSignUp',
+            usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.UpdateSignUpRequest.SerializeToString,
+            usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.UpdateSignUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteSignUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.frontend.v1.FrontendService/CompleteSignUp',
+            usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.CompleteSignUpRequest.SerializeToString,
+            usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.CompleteSignUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def GetUser(request,

@@ -31,6 +31,9 @@ class FrontendServiceStub:
     `authorization: Bearer …`; whose user a call is about follows from it, never from the request. Private metadata
     does not exist here, and public metadata cannot be written.
 
+    A person becomes a user by a sign-up: CreateSignUp needs no credential and returns a sign-up token, which is the
+    credential of the other three methods about it, and of no other.
+
     Every method can fail with CREDENTIAL_INVALID, CREDENTIAL_EXPIRED, FIELD_INVALID, OVERLOADED, STORE_UNAVAILABLE and
     SHUTTING_DOWN; every method of the user with CREDENTIAL_MISSING, USER_NOT_FOUND and USER_BANNED too. A method's own
     comment names what else.
@@ -40,6 +43,24 @@ class FrontendServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FrontendServiceAsyncStub: ...
+    CreateSignUp: _grpc.UnaryUnaryMultiCallable[_frontend_service_pb2.CreateSignUpRequest, _frontend_service_pb2.CreateSignUpResponse]
+    """Begins a sign-up. Needs no credential; with a session token of a trusted outside issuer, the person signs up under
+    that identity.
+    Errors: IDENTIFIER_TAKEN, when that identity is a user already; METADATA_TOO_LARGE, METADATA_TOO_DEEP,
+    METADATA_KEY_INVALID, METADATA_STRING_INVALID, NUMBER_NOT_REPRESENTABLE.
+    """
+    GetSignUp: _grpc.UnaryUnaryMultiCallable[_frontend_service_pb2.GetSignUpRequest, _frontend_service_pb2.GetSignUpResponse]
+    """Returns the sign-up of the sign-up token."""
+    UpdateSignUp: _grpc.UnaryUnaryMultiCallable[_frontend_service_pb2.UpdateSignUpRequest, _frontend_service_pb2.UpdateSignUpResponse]
+    """Changes the sign-up of the sign-up token, while it is open.
+    Errors: SIGN_UP_CLOSED, ETAG_MISMATCH, REQUEST_ID_REUSED, and the documents' as of CreateSignUp.
+    """
+    CompleteSignUp: _grpc.UnaryUnaryMultiCallable[_frontend_service_pb2.CompleteSignUpRequest, _frontend_service_pb2.CompleteSignUpResponse]
+    """Makes the user, in one transaction, exactly once: again, from any number of callers at once, it returns the same
+    user. An identifier that was taken in the meantime leaves the sign-up open, to be corrected.
+    Errors: SIGN_UP_INCOMPLETE, SIGN_UP_NOT_ATTESTED, SIGN_UP_CLOSED, IDENTIFIER_TAKEN, ETAG_MISMATCH, REQUEST_ID_REUSED;
+    USER_NOT_FOUND, when the user has been deleted since.
+    """
     GetUser: _grpc.UnaryUnaryMultiCallable[_frontend_service_pb2.GetUserRequest, _frontend_service_pb2.GetUserResponse]
     """Returns the user of the session."""
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_frontend_service_pb2.UpdateUserRequest, _frontend_service_pb2.UpdateUserResponse]
@@ -73,12 +94,33 @@ class FrontendServiceAsyncStub(FrontendServiceStub):
     `authorization: Bearer …`; whose user a call is about follows from it, never from the request. Private metadata
     does not exist here, and public metadata cannot be written.
 
+    A person becomes a user by a sign-up: CreateSignUp needs no credential and returns a sign-up token, which is the
+    credential of the other three methods about it, and of no other.
+
     Every method can fail with CREDENTIAL_INVALID, CREDENTIAL_EXPIRED, FIELD_INVALID, OVERLOADED, STORE_UNAVAILABLE and
     SHUTTING_DOWN; every method of the user with CREDENTIAL_MISSING, USER_NOT_FOUND and USER_BANNED too. A method's own
     comment names what else.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    CreateSignUp: _aio.UnaryUnaryMultiCallable[_frontend_service_pb2.CreateSignUpRequest, _frontend_service_pb2.CreateSignUpResponse]  # type: ignore[assignment]
+    """Begins a sign-up. Needs no credential; with a session token of a trusted outside issuer, the person signs up under
+    that identity.
+    Errors: IDENTIFIER_TAKEN, when that identity is a user already; METADATA_TOO_LARGE, METADATA_TOO_DEEP,
+    METADATA_KEY_INVALID, METADATA_STRING_INVALID, NUMBER_NOT_REPRESENTABLE.
+    """
+    GetSignUp: _aio.UnaryUnaryMultiCallable[_frontend_service_pb2.GetSignUpRequest, _frontend_service_pb2.GetSignUpResponse]  # type: ignore[assignment]
+    """Returns the sign-up of the sign-up token."""
+    UpdateSignUp: _aio.UnaryUnaryMultiCallable[_frontend_service_pb2.UpdateSignUpRequest, _frontend_service_pb2.UpdateSignUpResponse]  # type: ignore[assignment]
+    """Changes the sign-up of the sign-up token, while it is open.
+    Errors: SIGN_UP_CLOSED, ETAG_MISMATCH, REQUEST_ID_REUSED, and the documents' as of CreateSignUp.
+    """
+    CompleteSignUp: _aio.UnaryUnaryMultiCallable[_frontend_service_pb2.CompleteSignUpRequest, _frontend_service_pb2.CompleteSignUpResponse]  # type: ignore[assignment]
+    """Makes the user, in one transaction, exactly once: again, from any number of callers at once, it returns the same
+    user. An identifier that was taken in the meantime leaves the sign-up open, to be corrected.
+    Errors: SIGN_UP_INCOMPLETE, SIGN_UP_NOT_ATTESTED, SIGN_UP_CLOSED, IDENTIFIER_TAKEN, ETAG_MISMATCH, REQUEST_ID_REUSED;
+    USER_NOT_FOUND, when the user has been deleted since.
+    """
     GetUser: _aio.UnaryUnaryMultiCallable[_frontend_service_pb2.GetUserRequest, _frontend_service_pb2.GetUserResponse]  # type: ignore[assignment]
     """Returns the user of the session."""
     UpdateUser: _aio.UnaryUnaryMultiCallable[_frontend_service_pb2.UpdateUserRequest, _frontend_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
@@ -111,10 +153,55 @@ class FrontendServiceServicer(metaclass=_abc_1.ABCMeta):
     `authorization: Bearer …`; whose user a call is about follows from it, never from the request. Private metadata
     does not exist here, and public metadata cannot be written.
 
+    A person becomes a user by a sign-up: CreateSignUp needs no credential and returns a sign-up token, which is the
+    credential of the other three methods about it, and of no other.
+
     Every method can fail with CREDENTIAL_INVALID, CREDENTIAL_EXPIRED, FIELD_INVALID, OVERLOADED, STORE_UNAVAILABLE and
     SHUTTING_DOWN; every method of the user with CREDENTIAL_MISSING, USER_NOT_FOUND and USER_BANNED too. A method's own
     comment names what else.
     """
+
+    @_abc_1.abstractmethod
+    def CreateSignUp(
+        self,
+        request: _frontend_service_pb2.CreateSignUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_frontend_service_pb2.CreateSignUpResponse, _abc.Awaitable[_frontend_service_pb2.CreateSignUpResponse]]:
+        """Begins a sign-up. Needs no credential; with a session token of a trusted outside issuer, the person signs up under
+        that identity.
+        Errors: IDENTIFIER_TAKEN, when that identity is a user already; METADATA_TOO_LARGE, METADATA_TOO_DEEP,
+        METADATA_KEY_INVALID, METADATA_STRING_INVALID, NUMBER_NOT_REPRESENTABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSignUp(
+        self,
+        request: _frontend_service_pb2.GetSignUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_frontend_service_pb2.GetSignUpResponse, _abc.Awaitable[_frontend_service_pb2.GetSignUpResponse]]:
+        """Returns the sign-up of the sign-up token."""
+
+    @_abc_1.abstractmethod
+    def UpdateSignUp(
+        self,
+        request: _frontend_service_pb2.UpdateSignUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_frontend_service_pb2.UpdateSignUpResponse, _abc.Awaitable[_frontend_service_pb2.UpdateSignUpResponse]]:
+        """Changes the sign-up of the sign-up token, while it is open.
+        Errors: SIGN_UP_CLOSED, ETAG_MISMATCH, REQUEST_ID_REUSED, and the documents' as of CreateSignUp.
+        """
+
+    @_abc_1.abstractmethod
+    def CompleteSignUp(
+        self,
+        request: _frontend_service_pb2.CompleteSignUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_frontend_service_pb2.CompleteSignUpResponse, _abc.Awaitable[_frontend_service_pb2.CompleteSignUpResponse]]:
+        """Makes the user, in one transaction, exactly once: again, from any number of callers at once, it returns the same
+        user. An identifier that was taken in the meantime leaves the sign-up open, to be corrected.
+        Errors: SIGN_UP_INCOMPLETE, SIGN_UP_NOT_ATTESTED, SIGN_UP_CLOSED, IDENTIFIER_TAKEN, ETAG_MISMATCH, REQUEST_ID_REUSED;
+        USER_NOT_FOUND, when the user has been deleted since.
+        """
 
     @_abc_1.abstractmethod
     def GetUser(

@@ -58,6 +58,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: no such user."""
     ERROR_REASON_SECRET_KEY_NOT_FOUND: _ErrorReason.ValueType  # 16
     """NOT_FOUND: no such secret key."""
+    ERROR_REASON_SIGN_UP_NOT_FOUND: _ErrorReason.ValueType  # 27
+    """NOT_FOUND: no such sign-up."""
     ERROR_REASON_IDENTIFIER_TAKEN: _ErrorReason.ValueType  # 17
     """ALREADY_EXISTS: an identifier is another user's. Metadata: `field`."""
     ERROR_REASON_PATCH_TEST_FAILED: _ErrorReason.ValueType  # 18
@@ -66,6 +68,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: a path of an operation does not exist. Metadata: `field`, `index`, `path`."""
     ERROR_REASON_PATCH_TYPE_MISMATCH: _ErrorReason.ValueType  # 20
     """FAILED_PRECONDITION: an operation met a value of the wrong type. Metadata: `field`, `index`, `path`."""
+    ERROR_REASON_SIGN_UP_INCOMPLETE: _ErrorReason.ValueType  # 28
+    """FAILED_PRECONDITION: something that the sign-up must have is missing. Metadata: `missing_fields`, with commas between."""
+    ERROR_REASON_SIGN_UP_NOT_ATTESTED: _ErrorReason.ValueType  # 29
+    """FAILED_PRECONDITION: only a backend can complete a sign-up of this server."""
+    ERROR_REASON_SIGN_UP_CLOSED: _ErrorReason.ValueType  # 30
+    """FAILED_PRECONDITION: the sign-up is complete, rejected or abandoned. Metadata: `status`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 21
     """ABORTED: an expected etag is not the current one. Metadata: each mismatched document (or `profile`) and its current etag."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 22
@@ -119,6 +127,8 @@ ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 15
 """NOT_FOUND: no such user."""
 ERROR_REASON_SECRET_KEY_NOT_FOUND: ErrorReason.ValueType  # 16
 """NOT_FOUND: no such secret key."""
+ERROR_REASON_SIGN_UP_NOT_FOUND: ErrorReason.ValueType  # 27
+"""NOT_FOUND: no such sign-up."""
 ERROR_REASON_IDENTIFIER_TAKEN: ErrorReason.ValueType  # 17
 """ALREADY_EXISTS: an identifier is another user's. Metadata: `field`."""
 ERROR_REASON_PATCH_TEST_FAILED: ErrorReason.ValueType  # 18
@@ -127,6 +137,12 @@ ERROR_REASON_PATCH_PATH_MISSING: ErrorReason.ValueType  # 19
 """FAILED_PRECONDITION: a path of an operation does not exist. Metadata: `field`, `index`, `path`."""
 ERROR_REASON_PATCH_TYPE_MISMATCH: ErrorReason.ValueType  # 20
 """FAILED_PRECONDITION: an operation met a value of the wrong type. Metadata: `field`, `index`, `path`."""
+ERROR_REASON_SIGN_UP_INCOMPLETE: ErrorReason.ValueType  # 28
+"""FAILED_PRECONDITION: something that the sign-up must have is missing. Metadata: `missing_fields`, with commas between."""
+ERROR_REASON_SIGN_UP_NOT_ATTESTED: ErrorReason.ValueType  # 29
+"""FAILED_PRECONDITION: only a backend can complete a sign-up of this server."""
+ERROR_REASON_SIGN_UP_CLOSED: ErrorReason.ValueType  # 30
+"""FAILED_PRECONDITION: the sign-up is complete, rejected or abandoned. Metadata: `status`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 21
 """ABORTED: an expected etag is not the current one. Metadata: each mismatched document (or `profile`) and its current etag."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 22

@@ -12,18 +12,20 @@ from typing import Any, Final, TypeVar
 import aiosqlite
 
 from usermeta_server.errors import OperatorError, Reason, UsermetaError
-from usermeta_server.model import Identifier, SecretKey, SigningKey, User
+from usermeta_server.model import Identifier, SecretKey, SigningKey, SignUp, User
 from usermeta_server.store.base import Mutation, Reads, Transaction
 from usermeta_server.store.cache import UserCache
 from usermeta_server.store.sqlite.migrate import check_schema, migrate, migrations
 from usermeta_server.store.sqlite.ownership import Ownership
 from usermeta_server.store.sqlite.tables import (
     SECRET_KEY_COLUMNS,
+    SIGN_UP_COLUMNS,
     SIGNING_KEY_COLUMNS,
     TABLES,
     USER_COLUMNS,
     Row,
     secret_key_from_row,
+    sign_up_from_row,
     user_from_row,
 )
 from usermeta_server.store.writer import Writer
@@ -185,6 +187,25 @@ class SqliteStore:
             (after, limit),
         )
         return [secret_key_from_row(row) for row in rows]
+
+    async def sign_up(self, sign_up_id: str) -> SignUp | None:
+        """See `Store.sign_up`."""
+        rows = await self._fetch(f"SELECT {SIGN_UP_COLUMNS} FROM sign_ups WHERE id = ?", (sign_up_id,))
+        return next(map(sign_up_from_row, rows), None)
+
+    async def sign_ups(self, after: str, limit: int) -> Sequence[SignUp]:
+        """See `Store.sign_ups`."""
+        rows = await self._fetch(
+            f"SELECT {SIGN_UP_COLUMNS} FROM sign_ups WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+        )
+        return [sign_up_from_row(row) for row in rows]
+
+    async def sign_ups_to_sweep(self, now: int, limit: int) -> Sequence[str]:
+        """See `Store.sign_ups_to_sweep`."""
+        rows = await self._fetch(
+            "SELECT id FROM sign_ups WHERE sweep_time <= ? ORDER BY sweep_time LIMIT ?", (now, limit)
+        )
+        return [row[0] for row in rows]
 
     async def signing_keys(self) -> Sequence[SigningKey]:
         """See `Store.signing_keys`."""

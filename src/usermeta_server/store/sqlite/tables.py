@@ -11,6 +11,8 @@ from usermeta_server.model import (
     Scope,
     SecretKey,
     SigningKey,
+    SignUp,
+    SignUpState,
     User,
 )
 
@@ -22,6 +24,11 @@ USER_COLUMNS: Final = (
     " unsafe_metadata_etag, etag, visible_etag, create_time, update_time, visible_update_time"
 )
 SECRET_KEY_COLUMNS: Final = "id, display_name, scopes, digest, create_time, expire_time, revoke_time"  # noqa: S105  # names
+SIGN_UP_COLUMNS: Final = (
+    "id, version, state, username, email_address, email_address_verified, first_name, last_name, external_id,"
+    " public_metadata, private_metadata, unsafe_metadata, etag, visible_etag, created_user_id, abandon_time,"
+    " create_time, update_time, visible_update_time, close_time, sweep_time"
+)
 SIGNING_KEY_COLUMNS: Final = "id, private_pem, create_time"
 
 
@@ -42,6 +49,11 @@ class TableSql(NamedTuple):
 def user_from_row(row: Row) -> User:
     """Make a user of a row of `USER_COLUMNS`."""
     return User._make((*row[:5], bool(row[5]), *row[6:9], bool(row[9]), *row[10:]))
+
+
+def sign_up_from_row(row: Row) -> SignUp:
+    """Make a sign-up of a row of `SIGN_UP_COLUMNS`."""
+    return SignUp._make((*row[:2], SignUpState(row[2]), *row[3:5], bool(row[5]), *row[6:]))
 
 
 def secret_key_from_row(row: Row) -> SecretKey:
@@ -105,6 +117,15 @@ TABLES: Final[Mapping[str, TableSql]] = {
         from_row=lambda row: (RequestKey(row[0], row[1]), RememberedRequest._make(row[2:])),
         to_row=lambda key, request: (*key, *request),
         to_key=tuple,
+    ),
+    "sign_ups": TableSql(
+        select=f"SELECT {SIGN_UP_COLUMNS} FROM sign_ups WHERE id IN (SELECT value FROM json_each(?))",
+        upsert=f"INSERT OR REPLACE INTO sign_ups ({SIGN_UP_COLUMNS})"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        delete="DELETE FROM sign_ups WHERE id = ?",
+        from_row=lambda row: (row[0], sign_up_from_row(row)),
+        to_row=lambda _, sign_up: sign_up,
+        to_key=_single,
     ),
     "secret_keys": TableSql(
         select=f"SELECT {SECRET_KEY_COLUMNS} FROM secret_keys WHERE id IN (SELECT value FROM json_each(?))",

@@ -1,0 +1,312 @@
+"""The use cases about sign-ups."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from usermeta_server import policy
+from usermeta_server.audience import Caller, Identity
+from usermeta_server.auth.session_tokens import SessionTokens
+from usermeta_server.auth.sign_up_tokens import SignUpTokens
+from usermeta_server.core import profile
+from usermeta_server.core.documents import JsonObject, Limits, seal
+from usermeta_server.core.revision import check_etags
+from usermeta_server.core.sign_ups.requirements import SignUpRules
+from usermeta_server.core.sign_ups.revision import close, revise
+from usermeta_server.core.sign_ups.states import Action, status_of, step
+from usermeta_server.core.users import claim, new_user, taken
+from usermeta_server.core.writes import Intent, Writes
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.ids import Stamp
+from usermeta_server.model import (
+    HOUR,
+    SECOND,
+    Document,
+    ShownSignUp,
+    SignUp,
+    SignUpState,
+    SignUpStatus,
+    User,
+)
+from usermeta_server.policy import Viewer
+from usermeta_server.store.base import Reads, Store, Transaction
+
+_SESSION_WITHIN: Final = 600 * SECOND
+"""How long after its completion a sign-up still gives a session."""
+
+Values = Mapping[str, str | bool]
+Documents = Mapping[Document, JsonObject]
+
+
+class NewSignUp(NamedTuple):
+    """A sign-up that was made, and its token, shown once (empty afterwards)."""
+
+    sign_up: ShownSignUp
+    token: str
+
+
+class Completion(NamedTuple):
+    """A completed sign-up, the user that it became, and for its holder a session token, if there is to be one."""
+
+    sign_up: SignUp
+    user: User
+    session_token: str
+
+
+class _MovedError(Exception):
+    """The sign-up is not what was read before the transaction: what it needs to read is to be worked out again."""
+
+
+class SignUps:
+    """The use cases about sign-ups."""
+
+    def __init__(
+        self,
+        store: Store,
+        writes: Writes,
+        limits: Limits,
+        rules: SignUpRules,
+        tokens: tuple[SignUpTokens, SessionTokens],
+    ) -> None:
+        """Make them with the operator's rules, and the issuers of sign-up tokens and session tokens."""
+        self._store = store
+        self._writes = writes
+        self._limits = limits
+        self._rules = rules
+        self._sign_up_tokens, self._session_tokens = tokens
+
+    async def create(self, caller: Caller, values: Values, documents: Documents, intent: Intent) -> NewSignUp:
+        """Begin a sign-up, under the identity of the caller if it has one.
+
+        Raises:
+            UsermetaError: IDENTIFIER_TAKEN, when that identity is a user already; what limits raise.
+        """
+        identity = caller.principal.identity
+        claimed = profile.identifiers({"external_id": identity.external_id}) if identity else ()
+
+        def change(transaction: Transaction, stamp: Stamp) -> NewSignUp:
+            made = self._new(transaction, stamp, {**values, **self._sealed(documents)}, identity)
+            if any(transaction.identifiers.get(each) for each in claimed):
+                raise taken("external_id")
+            token = self._sign_up_tokens.make(made.id) if stamp.real else ""
+            return NewSignUp(self._shown(made, transaction.now), token)
+
+        async def recall(outcome: str) -> NewSignUp:
+            return NewSignUp(await self.get(caller, outcome, Viewer.BACKEND), "")
+
+        return await self._writes.perform(
+            intent, Reads(identifiers=claimed), change, name=lambda new: new.sign_up.record.id, recall=recall
+        )
+
+    async def get(self, caller: Caller, sign_up_id: str, viewer: Viewer | None = None) -> ShownSignUp:
+        """Return a sign-up that a call is about.
+
+        Raises:
+            UsermetaError: SIGN_UP_NOT_FOUND; CREDENTIAL_EXPIRED, when the caller holds a token that outlived it.
+        """
+        viewer = viewer or policy.sign_up_viewer_of(caller, sign_up_id)
+        return self._admit(viewer, await self._store.sign_up(sign_up_id), _now())
+
+    async def list(self, after: str, limit: int) -> Sequence[ShownSignUp]:
+        """Return up to `limit` sign-ups whose id is greater than `after`, oldest first."""
+        now = _now()
+        return [self._shown(each, now) for each in await self._store.sign_ups(after, limit)]
+
+    async def update(
+        self, caller: Caller, sign_up_id: str, changes: tuple[Values, Documents], expected_etag: str, intent: Intent
+    ) -> ShownSignUp:
+        """Change fields and documents of an open sign-up; a document is replaced whole.
+
+        Raises:
+            UsermetaError: SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH, and what limits raise.
+        """
+        viewer = policy.sign_up_viewer_of(caller, sign_up_id)
+        values, documents = changes
+
+        def change(transaction: Transaction, stamp: Stamp) -> ShownSignUp:
+            shown = self._admit(viewer, transaction.sign_ups.get(sign_up_id), transaction.now)
+            step(shown, Action.UPDATE)
+            _check_etag(viewer, shown.record, expected_etag)
+            sealed = self._sealed(documents)
+            revised = revise(transaction, stamp, shown.record, {**values, **sealed}, self._rules)
+            return self._shown(revised, transaction.now)
+
+        return await self._perform(caller, sign_up_id, change, intent)
+
+    async def reject(self, caller: Caller, sign_up_id: str, expected_etag: str, intent: Intent) -> ShownSignUp:
+        """Close an open sign-up for good.
+
+        Raises:
+            UsermetaError: SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH.
+        """
+
+        def change(transaction: Transaction, stamp: Stamp) -> ShownSignUp:
+            shown = self._admit(Viewer.BACKEND, transaction.sign_ups.get(sign_up_id), transaction.now)
+            after = step(shown, Action.REJECT)
+            if shown.record.state is after:
+                return shown
+            _check_etag(Viewer.BACKEND, shown.record, expected_etag)
+            return self._shown(close(transaction, stamp, shown.record, after), transaction.now)
+
+        return await self._perform(caller, sign_up_id, change, intent)
+
+    async def _perform(
+        self, caller: Caller, sign_up_id: str, change: Callable[[Transaction, Stamp], ShownSignUp], intent: Intent
+    ) -> ShownSignUp:
+        async def recall(outcome: str) -> ShownSignUp:
+            return await self.get(caller, outcome)
+
+        return await self._writes.perform(
+            intent, Reads(sign_ups=(sign_up_id,)), change, name=lambda _: sign_up_id, recall=recall
+        )
+
+    async def complete(self, caller: Caller, sign_up_id: str, expected_etag: str, intent: Intent) -> Completion:
+        """Make the user that a sign-up becomes, exactly once; again, return the same user.
+
+        Raises:
+            UsermetaError: SIGN_UP_NOT_FOUND, SIGN_UP_INCOMPLETE, SIGN_UP_NOT_ATTESTED, SIGN_UP_CLOSED, ETAG_MISMATCH,
+                IDENTIFIER_TAKEN; USER_NOT_FOUND, when the user has been deleted since.
+        """
+        while True:
+            seen = await self._store.sign_up(sign_up_id)
+            try:
+                return await self._complete_seen(caller, seen, sign_up_id, expected_etag, intent)
+            except _MovedError:
+                continue
+
+    async def _complete_seen(
+        self, caller: Caller, seen: SignUp | None, sign_up_id: str, expected_etag: str, intent: Intent
+    ) -> Completion:
+        viewer = policy.sign_up_viewer_of(caller, sign_up_id)
+        claimed = profile.identifiers(seen._asdict()) if seen else ()
+        user_id = seen.created_user_id if seen else ""
+
+        def change(transaction: Transaction, stamp: Stamp) -> Completion:
+            sign_up = transaction.sign_ups.get(sign_up_id)
+            shown = self._admit(viewer, sign_up, transaction.now)
+            if sign_up != seen:
+                raise _MovedError
+            after = step(shown, Action.COMPLETE)
+            if shown.status is SignUpStatus.COMPLETE:
+                return self._completion(viewer, shown.record, transaction.users.get(user_id), stamp.now)
+            if viewer is Viewer.SELF and self._rules.attested:
+                raise UsermetaError(Reason.SIGN_UP_NOT_ATTESTED)
+            _check_etag(viewer, shown.record, expected_etag)
+            user = new_user(transaction, stamp, _copied(shown.record))
+            claim(transaction, user, claimed, "sign_up")
+            closed = close(transaction, stamp, shown.record, after, user.id)
+            return self._completion(viewer, closed, user, stamp.now)
+
+        async def recall(outcome: str) -> Completion:
+            sign_up = await self._store.sign_up(outcome)
+            shown = self._admit(viewer, sign_up, _now())
+            user = await self._store.user(shown.record.created_user_id)
+            return self._completion(viewer, shown.record, user, 0 if intent.validate_only else _now())
+
+        reads = Reads(sign_ups=(sign_up_id,), identifiers=claimed, users=(user_id,) if user_id else ())
+        return await self._writes.perform(intent, reads, change, name=lambda _: sign_up_id, recall=recall)
+
+    async def sweep(self, limit: int = 50) -> int:
+        """Close what was abandoned and delete what was closed long ago, up to `limit` of them; return how many.
+
+        Few at a time: they share one transaction, for whose end everybody else's writes wait.
+        """
+        ids = await self._store.sign_ups_to_sweep(_now(), limit)
+
+        def change(transaction: Transaction) -> None:
+            stamp = Stamp(transaction.now, real=True)
+            for sign_up_id in ids:
+                sign_up = transaction.sign_ups.get(sign_up_id)
+                if sign_up is None or sign_up.sweep_time > transaction.now:
+                    continue
+                if sign_up.state is SignUpState.OPEN:
+                    close(transaction, stamp, sign_up, SignUpState.ABANDONED)
+                else:
+                    transaction.sign_ups.put(sign_up_id, None)
+
+        if ids:
+            await self._store.write(Reads(sign_ups=tuple(ids)), change)
+        return len(ids)
+
+    def _new(
+        self, transaction: Transaction, stamp: Stamp, values: Mapping[str, str | bool], identity: Identity | None
+    ) -> SignUp:
+        abandon_time = stamp.now + self._rules.idle if stamp.real else 0
+        blank = SignUp(
+            id=stamp.new_id("signup"),
+            version=transaction.next_version(),
+            state=SignUpState.OPEN,
+            username="",
+            email_address="",
+            email_address_verified=False,
+            first_name="",
+            last_name="",
+            external_id="",
+            public_metadata="{}",
+            private_metadata="{}",
+            unsafe_metadata="{}",
+            etag=stamp.new_etag(),
+            visible_etag=stamp.new_etag(),
+            created_user_id="",
+            abandon_time=abandon_time,
+            create_time=stamp.now,
+            update_time=stamp.now,
+            visible_update_time=stamp.now,
+            close_time=0,
+            sweep_time=abandon_time,
+        )
+        made = blank._replace(**dict[str, Any]({**values, **_vouched_for(identity, values)}))
+        transaction.sign_ups.put(made.id, made)
+        return made
+
+    def _sealed(self, documents: Documents) -> Mapping[str, str]:
+        return {
+            document: seal(value, f"sign_up.{document}", self._limits).decode() for document, value in documents.items()
+        }
+
+    def _shown(self, sign_up: SignUp, now: int) -> ShownSignUp:
+        missing = self._rules.requirements.missing(sign_up) if sign_up.state is SignUpState.OPEN else ()
+        return ShownSignUp(sign_up, status_of(sign_up, missing, now), self._rules.requirements.names, missing)
+
+    def _admit(self, viewer: Viewer, sign_up: SignUp | None, now: int) -> ShownSignUp:
+        shown = self._shown(sign_up, now) if sign_up else None
+        if viewer is not Viewer.BACKEND and (shown is None or shown.status is SignUpStatus.ABANDONED):
+            raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
+        if shown is None:
+            raise UsermetaError(Reason.SIGN_UP_NOT_FOUND)
+        return shown
+
+    def _completion(self, viewer: Viewer, sign_up: SignUp, user: User | None, now: int) -> Completion:
+        if user is None or user.create_time > sign_up.close_time:  # deleted, its id perhaps given to another since
+            raise UsermetaError(Reason.USER_NOT_FOUND)
+        token = ""
+        if viewer is Viewer.SELF and now and not user.banned and now - sign_up.close_time <= _SESSION_WITHIN:
+            token, _ = self._session_tokens.issue(user.id, now, HOUR)
+        return Completion(sign_up, user, token)
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _check_etag(viewer: Viewer, sign_up: SignUp, expected: str) -> None:
+    current = sign_up.etag if viewer is Viewer.BACKEND else sign_up.visible_etag
+    check_etags({"sign_up": expected}, lambda _: current)
+
+
+def _copied(sign_up: SignUp) -> dict[str, str | bool]:
+    """Return what a user has of its sign-up: every field that both have and that is not about the record itself."""
+    fields = (*_COPIED, *Document)
+    return {name: getattr(sign_up, name) for name in fields}
+
+
+_COPIED: Final = ("username", "email_address", "email_address_verified", "first_name", "last_name", "external_id")
+
+
+def _vouched_for(identity: Identity | None, values: Mapping[str, str | bool]) -> dict[str, str | bool]:
+    """Return what a trusted issuer says of the person: who they are, their address unless they gave another."""
+    if identity is None:
+        return {}
+    address = str(values.get("email_address", identity.email_address))
+    verified = identity.email_address_verified and profile.fold(address) == profile.fold(identity.email_address)
+    return {"external_id": identity.external_id, "email_address": address, "email_address_verified": verified}

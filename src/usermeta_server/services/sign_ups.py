@@ -1,0 +1,18 @@
+"""Sign-ups between messages and records."""
+
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from usermeta_server import policy
+from usermeta_server.audience import Caller
+from usermeta_server.model import ShownSignUp
+from usermeta_server.services.messages import fill
+
+M = TypeVar("M", bound=Message)
+
+
+def with_sign_up(response: M, caller: Caller, sign_up: ShownSignUp) -> M:
+    """Fill a response's `sign_up` with what the caller may read of one, and return the response."""
+    fill(response.sign_up, policy.sign_up_view(caller, sign_up))  # type: ignore[attr-defined]  # each such response has one
+    return response
