@@ -6,20 +6,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from usermeta_server.auth.authenticator import Authenticator
+from usermeta_server.auth.authenticator import Authenticator, FrontendCredentials
+from usermeta_server.auth.issuers import load_issuers
+from usermeta_server.auth.outside_tokens import OutsideTokens
 from usermeta_server.auth.secret_keys import KeyRing
 from usermeta_server.auth.session_tokens import MAX_TTL, SessionTokens, new_signing_key
 from usermeta_server.auth.sign_up_tokens import SignUpTokens
 from usermeta_server.core.documents import Limits
+from usermeta_server.core.history import History
 from usermeta_server.core.metadata import Metadata
-from usermeta_server.core.pages import PageTokens
 from usermeta_server.core.secret_keys import SecretKeys
 from usermeta_server.core.sessions import Sessions
 from usermeta_server.core.sign_ups import Requirements, SignUpRules, SignUps
+from usermeta_server.core.tokens import Tokens
 from usermeta_server.core.use_cases import UseCases
 from usermeta_server.core.users import Users
+from usermeta_server.core.watch import Hub, Watches
 from usermeta_server.core.writes import Writes
-from usermeta_server.errors import OperatorError
+from usermeta_server.errors import OperatorError, Reason, UsermetaError
 from usermeta_server.model import SECOND, SecretKey, SigningKey
 from usermeta_server.settings import ServerSettings
 from usermeta_server.store.base import Reads, Store, Transaction
@@ -33,6 +37,8 @@ class App(NamedTuple):
     use_cases: UseCases
     authenticator: Authenticator
     ring: KeyRing
+    tokens: SessionTokens
+    hub: Hub
 
 
 @asynccontextmanager
@@ -46,29 +52,39 @@ async def open_app(settings: ServerSettings, *, rotate_session_key: bool = False
     Raises:
         OperatorError: the store cannot be opened.
     """
+    outside = OutsideTokens(load_issuers(settings.issuers) if settings.issuers else ())
     store = await SqliteStore.open(settings.database_url, cache_bytes=settings.cache)
     try:
-        yield await _assemble(store, settings, rotate_session_key=rotate_session_key)
+        yield await _assemble(store, settings, outside, rotate_session_key=rotate_session_key)
     finally:
         await store.close()
+        await outside.close()
 
 
-async def _assemble(store: Store, settings: ServerSettings, *, rotate_session_key: bool) -> App:
+async def _assemble(store: Store, settings: ServerSettings, outside: OutsideTokens, *, rotate_session_key: bool) -> App:
     limits = Limits(max_bytes=settings.metadata_max_bytes)
     ring = KeyRing(await _all_secret_keys(store))
     tokens = SessionTokens(await _signing_keys(store, rotate=rotate_session_key))
     writes = Writes(store, await _secret(store, "request_digest"))
     sign_up_tokens = SignUpTokens(await _secret(store, "sign_up_token"))
+    metadata = Metadata(store, writes, limits)
+    resume_tokens = Tokens(await _secret(store, "resume_token"), "resume_token", Reason.RESUME_TOKEN_INVALID)
+    hub = Hub((await store.last_change()).change_id)
+    store.subscribe(hub.publish)
+    ring.subscribe(lambda key: hub.end(key.id, UsermetaError(Reason.CREDENTIAL_INVALID)))
     use_cases = UseCases(
         users=Users(store, writes, limits),
-        metadata=Metadata(store, writes, limits),
+        metadata=metadata,
         sign_ups=SignUps(store, writes, limits, _sign_up_rules(settings), (sign_up_tokens, tokens)),
         sessions=Sessions(writes, tokens),
         secret_keys=SecretKeys(store, writes, ring),
-        page_tokens=PageTokens(await _secret(store, "page_token")),
+        history=History(store, metadata),
+        watches=Watches(store, hub, resume_tokens),
+        page_tokens=Tokens(await _secret(store, "page_token"), "page_token", Reason.PAGE_TOKEN_INVALID),
         limits=limits,
     )
-    return App(store, use_cases, Authenticator(ring, tokens, sign_up_tokens), ring)
+    frontend = FrontendCredentials(sign_up_tokens, tokens, outside, store.user_by)
+    return App(store, use_cases, Authenticator(ring, frontend), ring, tokens, hub)
 
 
 def _sign_up_rules(settings: ServerSettings) -> SignUpRules:

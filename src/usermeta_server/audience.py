@@ -28,13 +28,17 @@ class PrincipalKind(StrEnum):
 
 
 class Identity(NamedTuple):
-    """Who a trusted outside issuer says somebody is: issuer and subject together, which `external_id` stands for."""
+    """Who a trusted outside issuer says somebody is: issuer and subject together, which `external_id` stands for.
+
+    `email_address` is empty if the issuer says none; `expire_time` (microseconds) is until when it says so.
+    """
 
     issuer: str
     subject: str
     external_id: str
     email_address: str
     email_address_verified: bool
+    expire_time: int
 
 
 class Principal(NamedTuple):
@@ -42,13 +46,15 @@ class Principal(NamedTuple):
 
     `id` is the key's, the user's, the sign-up's or the outside identity's (its external id), empty for nobody;
     `scope` is the highest scope of a secret key; `issue_time` (microseconds since the epoch) is when a session of ours
-    began, 0 for others; `user_id` is the user that it acts as, empty for none.
+    began, 0 for others; `expire_time` is when the credential expires, 0 for never; `user_id` is the user that it acts
+    as, empty for none.
     """
 
     kind: PrincipalKind
     id: str = ""
     scope: Scope | None = None
     issue_time: int = 0
+    expire_time: int = 0
     user_id: str = ""
     identity: Identity | None = None
 

@@ -49,12 +49,14 @@ class Reason(Enum):
     METADATA_STRING_INVALID = (Status.INVALID_ARGUMENT, "A string of the document holds U+0000.")
     NUMBER_NOT_REPRESENTABLE = (Status.INVALID_ARGUMENT, "A number cannot be kept without changing it.")
     PATCH_INVALID = (Status.INVALID_ARGUMENT, "The patch is not well formed.")
+    RESUME_TOKEN_INVALID = (Status.INVALID_ARGUMENT, "The resume token is not one of this watch.")
     PAGE_TOKEN_INVALID = (Status.INVALID_ARGUMENT, "The page token is not one of this list.")
     REQUEST_ID_REUSED = (Status.INVALID_ARGUMENT, "The request_id was used before, with another request.")
 
     USER_NOT_FOUND = (Status.NOT_FOUND, "There is no such user.")
     SECRET_KEY_NOT_FOUND = (Status.NOT_FOUND, "There is no such secret key.")
 
+    CHANGE_NOT_FOUND = (Status.NOT_FOUND, "There is no such change of this user.")
     SIGN_UP_NOT_FOUND = (Status.NOT_FOUND, "There is no such sign-up.")
 
     IDENTIFIER_TAKEN = (Status.ALREADY_EXISTS, "The identifier belongs to another user.")
@@ -69,6 +71,12 @@ class Reason(Enum):
 
     ETAG_MISMATCH = (Status.ABORTED, "The document was changed by someone else: read it again and retry.")
 
+    RESUME_TOKEN_EXPIRED = (
+        Status.OUT_OF_RANGE,
+        "What follows the resume token is no longer kept: take a snapshot, and watch from there.",
+    )
+
+    WATCH_TOO_SLOW = (Status.RESOURCE_EXHAUSTED, "The watcher does not keep up: go on from its resume token.")
     OVERLOADED = (Status.RESOURCE_EXHAUSTED, "The server has more work than it can take: retry later.")
 
     STORE_UNAVAILABLE = (Status.UNAVAILABLE, "The store cannot be reached: retry later.")

@@ -5,6 +5,8 @@ import secrets
 import time
 from typing import NamedTuple
 
+from usermeta_server.model import Actor
+
 
 def new_id(prefix: str) -> str:
     """Return `prefix_` and 26 characters: sortable by time, unguessable.
@@ -17,10 +19,15 @@ def new_id(prefix: str) -> str:
 
 
 class Stamp(NamedTuple):
-    """What only a real write makes: times, ids, etags. A write that is only validated gets blanks."""
+    """What only a real write makes: times, ids, etags. A write that is only validated gets blanks.
+
+    `actor` and `request_id` say whose write it is, for history.
+    """
 
     now: int
     real: bool
+    actor: Actor
+    request_id: str
 
     def new_id(self, prefix: str) -> str:
         """Return a new id."""

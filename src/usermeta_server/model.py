@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 SECOND: Final = 1_000_000
 """Microseconds, the unit of every time here."""
 HOUR: Final = 3600 * SECOND
+MAX_EXTERNAL_ID: Final = 256
+"""Bytes of an external id."""
 
 
 @unique
@@ -144,6 +146,47 @@ class ShownSignUp(NamedTuple):
     status: SignUpStatus
     required_fields: tuple[str, ...]
     missing_fields: tuple[str, ...]
+
+
+class Actor(NamedTuple):
+    """Who writes: an audience (`backend`, `frontend`, or `operator` for the command line) and a principal's name."""
+
+    audience: str
+    principal: str
+
+
+@unique
+class ChangeKind(IntEnum):
+    """What kind of write a change is; the values are those of `usermeta.backend.v1.UserChange.Kind`."""
+
+    CREATED = 1
+    SIGN_UP_COMPLETED = 2
+    PROFILE_UPDATED = 3
+    METADATA_WRITTEN = 4
+    BANNED = 5
+    UNBANNED = 6
+    DELETED = 7
+
+
+class Change(NamedTuple):
+    """What one committed write did to one user.
+
+    `id` is the user's version after it, in the order of commits; `nonce` (8 random bytes) tells it from one of the
+    same id in another history, as a restored backup has; `parts` are the names of what changed. `before` and `after`
+    are None where there is no user, and where they are not kept or were erased.
+    """
+
+    id: int
+    nonce: bytes
+    time: int
+    user_id: str
+    kind: ChangeKind
+    actor: Actor
+    request_id: str
+    parts: tuple[str, ...]
+    before: User | None
+    after: User | None
+    erased: bool
 
 
 class SecretKey(NamedTuple):

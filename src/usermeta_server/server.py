@@ -5,6 +5,7 @@ import contextlib
 import logging
 import ssl
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from usermeta_server.app import App, open_app
 from usermeta_server.errors import OperatorError
 from usermeta_server.interceptors.access_log import AccessLog, AccessLogMode
 from usermeta_server.interceptors.audience import AudienceInterceptor
+from usermeta_server.model import SECOND
 from usermeta_server.policy import ProfileAudience
 from usermeta_server.services.backend import BackendService
 from usermeta_server.services.frontend import FrontendService
@@ -99,6 +101,7 @@ class Server:
     async def stop(self, grace: float) -> None:
         """Stop serving: say so, end what would go on for ever, let calls under way finish within `grace` seconds."""
         await self._health.end()
+        self.app.hub.close()
         await self._grpc.stop(grace)
 
 
@@ -120,7 +123,7 @@ async def start_server(
         for name in ("", BACKEND.full_name, FRONTEND.full_name):
             await health.set(name, health_pb2.HealthCheckResponse.SERVING)
         server = Server(app, grpc_server, health, port)
-        sweeper = asyncio.create_task(_sweep(app), name="usermeta-sweeper")
+        sweeper = asyncio.create_task(_sweep(app, settings), name="usermeta-sweeper")
         try:
             yield server
         finally:
@@ -171,11 +174,14 @@ def _credentials(certificate: Path | None, key: Path | None) -> grpc.ServerCrede
     return grpc.ssl_server_credentials([pair])
 
 
-async def _sweep(app: App) -> None:
+async def _sweep(app: App, settings: ServerSettings) -> None:
     """Delete what has expired, a little at a time."""
+    age = int(settings.history_age * SECOND)
     while True:
         try:
             while await app.store.sweep() + await app.use_cases.sign_ups.sweep():
+                pass
+            while await app.store.trim_changes(time.time_ns() // 1000 - age, settings.history_count):
                 pass
         except Exception:
             log.exception("sweeping failed; it will be tried again")

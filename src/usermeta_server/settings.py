@@ -95,6 +95,8 @@ class ServerSettings:
     )
     sign_up_idle: float = _setting("24h", _seconds, "How long a sign-up may be idle before it counts as abandoned.")
     issuers: Path | None = _setting("", _file, "A TOML file that names the outside issuers to trust.")
+    history_age: float = _setting("2160h", _seconds, "How long changes are kept (90 days unless told otherwise).")
+    history_count: int = _setting("10000000", int, "How many changes are kept at the most.")
     metadata_max_bytes: int = _setting("8K", _size, "Largest document, as compact JSON.")
     cache: int = _setting("128M", _size, "Memory for users at hand, and as much again for their replies.")
     shutdown_grace: float = _setting("10s", _seconds, "How long calls under way may take to finish at shutdown.")

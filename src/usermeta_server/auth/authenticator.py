@@ -1,36 +1,70 @@
 """From a call's `authorization` header to its principal: which credentials each audience takes."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from usermeta_server.audience import ANONYMOUS, Audience, Principal
+from usermeta_server.audience import ANONYMOUS, Audience, Identity, Principal, PrincipalKind
+from usermeta_server.auth.outside_tokens import OutsideTokens, issuer_of
 from usermeta_server.auth.secret_keys import KeyRing
-from usermeta_server.auth.session_tokens import SessionTokens
+from usermeta_server.auth.session_tokens import ISSUER, SessionTokens
 from usermeta_server.auth.sign_up_tokens import PREFIX, SignUpTokens
 from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.model import Identifier, IdentifierKind, User
 
 _MAX_TOKEN: Final = 8192
 """Characters of a credential; a JWT of an identity provider has one or two thousand."""
+
+
+FindUser = Callable[[Identifier], Awaitable[User | None]]
 
 
 def _now() -> int:
     return time.time_ns() // 1000
 
 
+class FrontendCredentials:
+    """What a frontend can prove who it is with: sign-up tokens, our own session tokens, those of outside issuers."""
+
+    def __init__(self, sign_ups: SignUpTokens, sessions: SessionTokens, outside: OutsideTokens, find: FindUser) -> None:
+        """Take these; `find` tells which user an outside identity stands for, anew at every call."""
+        self._sign_ups = sign_ups
+        self._sessions = sessions
+        self._outside = outside
+        self._find = find
+
+    async def authenticate(self, token: str, now: int) -> Principal:
+        """Return whom a token stands for at a time (microseconds).
+
+        Raises:
+            UsermetaError: CREDENTIAL_INVALID, CREDENTIAL_EXPIRED.
+        """
+        if token.startswith(PREFIX):
+            return self._sign_ups.authenticate(token)
+        if self._sessions.knows(token) or issuer_of(token) == ISSUER:
+            return self._sessions.authenticate(token, now)
+        return await self._as_principal(await self._outside.authenticate(token, now))
+
+    async def _as_principal(self, identity: Identity) -> Principal:
+        user = await self._find(Identifier(IdentifierKind.EXTERNAL_ID, identity.external_id))
+        return Principal(
+            PrincipalKind.IDENTITY,
+            identity.external_id,
+            expire_time=identity.expire_time,
+            user_id=user.id if user else "",
+            identity=identity,
+        )
+
+
 class Authenticator:
     """Tells whose credential a call came with."""
 
-    def __init__(
-        self, ring: KeyRing, tokens: SessionTokens, sign_up_tokens: SignUpTokens, clock: Callable[[], int] = _now
-    ) -> None:
-        """Take secret keys for the backend, and session tokens and sign-up tokens for the frontend."""
+    def __init__(self, ring: KeyRing, frontend: FrontendCredentials, clock: Callable[[], int] = _now) -> None:
+        """Take secret keys for the backend, and for the frontend what `frontend` takes."""
         self._clock = clock
-        self._tokens = tokens
-        self._sign_up_tokens = sign_up_tokens
-        self._by_audience: Mapping[Audience, Callable[[str, int], Principal]] = {
+        self._by_audience: Mapping[Audience, Callable[[str, int], Awaitable[Principal]]] = {
             Audience.BACKEND: ring.authenticate,
-            Audience.FRONTEND: self._frontend,
+            Audience.FRONTEND: frontend.authenticate,
         }
 
     async def authenticate(self, audience: Audience, headers: Sequence[str | bytes]) -> Principal:
@@ -41,12 +75,7 @@ class Authenticator:
         """
         if not headers:
             return ANONYMOUS
-        return self._by_audience[audience](_bearer_token(headers), self._clock())
-
-    def _frontend(self, token: str, now: int) -> Principal:
-        if token.startswith(PREFIX):
-            return self._sign_up_tokens.authenticate(token)
-        return self._tokens.authenticate(token, now)
+        return await self._by_audience[audience](_bearer_token(headers), self._clock())
 
 
 def _bearer_token(headers: Sequence[str | bytes]) -> str:

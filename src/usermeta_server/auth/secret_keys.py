@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from usermeta_server.audience import Principal, PrincipalKind
@@ -43,6 +43,11 @@ class KeyRing:
     def __init__(self, keys: Iterable[SecretKey]) -> None:
         """Hold these keys."""
         self._keys = {key.id: key for key in keys}
+        self._listeners: list[Callable[[SecretKey], None]] = []
+
+    def subscribe(self, listener: Callable[[SecretKey], None]) -> None:
+        """Tell a listener of keys that are revoked."""
+        self._listeners.append(listener)
 
     def __len__(self) -> int:
         """Return how many keys there are, whether they work or not."""
@@ -51,6 +56,9 @@ class KeyRing:
     def put(self, key: SecretKey) -> None:
         """Hold a key as it is now."""
         self._keys[key.id] = key
+        if key.revoke_time:
+            for listener in self._listeners:
+                listener(key)
 
     def get(self, key_id: str) -> SecretKey:
         """Return a key.
@@ -63,7 +71,7 @@ class KeyRing:
             raise UsermetaError(Reason.SECRET_KEY_NOT_FOUND)
         return key
 
-    def authenticate(self, token: str, now: int) -> Principal:
+    async def authenticate(self, token: str, now: int) -> Principal:
         """Return whom a token stands for at a time (microseconds).
 
         Raises:
@@ -75,4 +83,4 @@ class KeyRing:
             raise UsermetaError(Reason.CREDENTIAL_INVALID)
         if key.expire_time and key.expire_time <= now:
             raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
-        return Principal(PrincipalKind.SECRET_KEY, key.id, scope=max(key.scopes))
+        return Principal(PrincipalKind.SECRET_KEY, key.id, scope=max(key.scopes), expire_time=key.expire_time)

@@ -54,7 +54,7 @@ class SessionTokens:
         self._signing_id = ordered[-1].id
         self._signing = _load(ordered[-1])
         self._verifying = {key.id: _load(key).public_key() for key in ordered}
-        self._verified: LruMap[str, tuple[Principal, int]] = LruMap(_VERIFIED)
+        self._verified: LruMap[str, Principal] = LruMap(_VERIFIED)
 
     def issue(self, user_id: str, now: int, ttl: int) -> tuple[str, int]:
         """Return a token for a user, and when it stops working (all in microseconds, rounded to seconds)."""
@@ -71,18 +71,22 @@ class SessionTokens:
         headers = {"kid": self._signing_id, "typ": TYPE}
         return jwt.encode(dict(claims), self._signing, ALGORITHM, headers), expires * SECOND
 
+    def knows(self, token: str) -> bool:
+        """Tell whether a token was verified before, and so is one of ours."""
+        return self._verified.get(token) is not None
+
     def authenticate(self, token: str, now: int) -> Principal:
         """Return whom a token stands for at a time (microseconds).
 
         Raises:
             UsermetaError: CREDENTIAL_INVALID, CREDENTIAL_EXPIRED.
         """
-        principal, expire_time = self._verified.get(token) or self._verify(token)
-        if expire_time <= now:
+        principal = self._verified.get(token) or self._verify(token)
+        if principal.expire_time <= now:
             raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
         return principal
 
-    def _verify(self, token: str) -> tuple[Principal, int]:
+    def _verify(self, token: str) -> Principal:
         try:
             header = jwt.get_unverified_header(token)
             key = self._verifying.get(header.get("kid", ""))
@@ -100,7 +104,7 @@ class SessionTokens:
         except jwt.PyJWTError as error:
             raise UsermetaError(Reason.CREDENTIAL_INVALID) from error
         user_id = claims["sub"]
-        principal = Principal(PrincipalKind.USER, user_id, issue_time=round(claims["iat"] * SECOND), user_id=user_id)
-        verified = (principal, claims["exp"] * SECOND)
-        self._verified.put(token, verified, 1)
-        return verified
+        issue_time, expire_time = round(claims["iat"] * SECOND), claims["exp"] * SECOND
+        principal = Principal(PrincipalKind.USER, user_id, None, issue_time, expire_time, user_id)
+        self._verified.put(token, principal, 1)
+        return principal

@@ -12,7 +12,7 @@ from usermeta.backend.v1 import backend_service_pb2, secret_key_pb2
 from usermeta_server.app import App, open_app
 from usermeta_server.cli.client import backend
 from usermeta_server.cli.options import given, settings_options
-from usermeta_server.cli.serve import OPERATOR
+from usermeta_server.cli.serve import OPERATOR, OPERATOR_ACTOR
 from usermeta_server.core.writes import Intent
 from usermeta_server.model import HOUR, SECOND, Scope
 from usermeta_server.settings import ClientSettings, ServerSettings
@@ -58,7 +58,7 @@ class _Local:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._intent = Intent(str(OPERATOR), "command line")
+        self._intent = Intent(OPERATOR_ACTOR, "keys")
 
     async def create_key(self, name: str, scope: Scope | None) -> str:
         """Make a key; the first of a store is for everything unless the operator says otherwise."""

@@ -17,7 +17,7 @@ from usermeta_server.audience import Principal, PrincipalKind
 from usermeta_server.cli.options import given, settings_options
 from usermeta_server.core.writes import Intent
 from usermeta_server.logs import configure_logs
-from usermeta_server.model import Scope
+from usermeta_server.model import Actor, Scope
 from usermeta_server.server import Server, start_server
 from usermeta_server.settings import ServerSettings
 
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 OPERATOR = Principal(PrincipalKind.SECRET_KEY, "operator", scope=Scope.ADMIN)
 """Whoever can write the database's file: they may do everything."""
+OPERATOR_ACTOR = Actor("operator", "command line")
+"""The same, as history names them."""
 
 _FIRST_CALL = '{"user": {"username": "ada", "public_metadata": {"plan": "pro"}, "private_metadata": {"credits": 10}}}'
 
@@ -61,7 +63,7 @@ async def _welcome(server: Server, address: str, *, tls: bool) -> None:
     if len(server.app.ring):
         return
     keys = server.app.use_cases.secret_keys
-    made = await keys.create(OPERATOR, "first key", (Scope.ADMIN,), 0, Intent(str(OPERATOR), "serve"))
+    made = await keys.create(OPERATOR, "first key", (Scope.ADMIN,), 0, Intent(OPERATOR_ACTOR, "serve"))
     click.echo(
         f"Your first secret key (admin), shown only this once:\n\n    {made.secret}\n\n"
         f"Make a user; paste into another terminal:\n\n    {_first_call(address, made.secret, tls=tls)}\n"

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from usermeta_server.errors import UsermetaError, Violation, invalid
-from usermeta_server.model import Identifier, IdentifierKind, User
+from usermeta_server.model import MAX_EXTERNAL_ID, Identifier, IdentifierKind, User
 
 V = TypeVar("V")
 
@@ -16,8 +16,6 @@ ProfileValues = Mapping[str, str | bool]
 
 MAX_NAME: Final = 256
 """Characters of a name."""
-MAX_EXTERNAL_ID: Final = 256
-"""Bytes of an external id."""
 MAX_IMAGE_URL: Final = 2048
 """Bytes of an image's URL."""
 MAX_EMAIL_ADDRESS: Final = 254

@@ -3,12 +3,14 @@
 from typing import NamedTuple
 
 from usermeta_server.core.documents import Limits
+from usermeta_server.core.history import History
 from usermeta_server.core.metadata import Metadata
-from usermeta_server.core.pages import PageTokens
 from usermeta_server.core.secret_keys import SecretKeys
 from usermeta_server.core.sessions import Sessions
 from usermeta_server.core.sign_ups import SignUps
+from usermeta_server.core.tokens import Tokens
 from usermeta_server.core.users import Users
+from usermeta_server.core.watch import Watches
 
 
 class UseCases(NamedTuple):
@@ -19,5 +21,7 @@ class UseCases(NamedTuple):
     sign_ups: SignUps
     sessions: Sessions
     secret_keys: SecretKeys
-    page_tokens: PageTokens
+    history: History
+    watches: Watches
+    page_tokens: Tokens
     limits: Limits

@@ -8,11 +8,11 @@ from usermeta_server.audience import Caller, PrincipalKind
 from usermeta_server.core import profile
 from usermeta_server.core.documents import JsonObject, Limits, seal
 from usermeta_server.core.profile import ProfileValues
-from usermeta_server.core.revision import check_etags, revise
+from usermeta_server.core.revision import change_of, check_etags, revise, tombstone_of
 from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
-from usermeta_server.model import Document, Identifier, IdentifierKind, User
+from usermeta_server.model import ChangeKind, Document, Identifier, IdentifierKind, User
 from usermeta_server.store.base import Reads, Store, Transaction
 
 
@@ -126,13 +126,13 @@ class Users:
             UsermetaError: USER_NOT_FOUND, ETAG_MISMATCH.
         """
 
-        def change(transaction: Transaction, _: Stamp) -> None:
+        def change(transaction: Transaction, stamp: Stamp) -> None:
             user = transaction.users.get(user_id)
             if user is None:
                 raise UsermetaError(Reason.USER_NOT_FOUND)
             check_etags({"profile": expected_etag}, lambda _: user.etag)
-            transaction.next_version()
             transaction.users.put(user_id, None)
+            transaction.record(tombstone_of(stamp, user, transaction.next_version()))
             for identifier in profile.identifiers_of(user):
                 transaction.identifiers.put(identifier, None)
 
@@ -149,7 +149,13 @@ class Users:
         return user
 
 
-def new_user(transaction: Transaction, stamp: Stamp, values: Mapping[str, str | bool], user_id: str = "") -> User:
+def new_user(
+    transaction: Transaction,
+    stamp: Stamp,
+    values: Mapping[str, str | bool],
+    user_id: str = "",
+    kind: ChangeKind = ChangeKind.CREATED,
+) -> User:
     """Write a new user with these fields and documents; what is not given is unset or `{}`."""
     blank = User(
         id=user_id or stamp.new_id("user"),
@@ -176,6 +182,7 @@ def new_user(transaction: Transaction, stamp: Stamp, values: Mapping[str, str | 
     )
     user = blank._replace(**dict[str, Any](values))
     transaction.users.put(user.id, user)
+    transaction.record(change_of(stamp, kind, None, user, values))
     return user
 
 

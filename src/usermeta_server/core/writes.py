@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from usermeta_server.errors import Reason, UsermetaError, Violation
 from usermeta_server.ids import Stamp
-from usermeta_server.model import HOUR, RememberedRequest, RequestKey
+from usermeta_server.model import HOUR, Actor, RememberedRequest, RequestKey
 from usermeta_server.store.base import Reads, Store, Transaction
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ class Intent(NamedTuple):
     without `validate_only`; it is needed only with a request id, which is empty when there is none.
     """
 
-    principal: str
+    actor: Actor
     method: str
     request_id: str = ""
     canonical: bytes = b""
@@ -64,7 +64,7 @@ class Writes:
                 lambda transaction: change(transaction, _stamp(transaction, intent)),
                 dry_run=intent.validate_only,
             )
-        key = RequestKey(intent.principal, intent.request_id)
+        key = RequestKey(intent.actor.principal, intent.request_id)
         digest = self._digest(intent)
 
         def once(transaction: Transaction) -> T | RememberedRequest:
@@ -87,7 +87,8 @@ class Writes:
 
 
 def _stamp(transaction: Transaction, intent: Intent) -> Stamp:
-    return Stamp(0, real=False) if intent.validate_only else Stamp(transaction.now, real=True)
+    now = 0 if intent.validate_only else transaction.now
+    return Stamp(now, not intent.validate_only, intent.actor, intent.request_id)
 
 
 def _reused(request_id: str) -> UsermetaError:

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -68,6 +68,14 @@ def refusal(error: UsermetaError) -> "grpc.RpcMethodHandler[Any, Any]":
     return grpc.stream_unary_rpc_method_handler(handle)
 
 
+_MAKERS: Final[Mapping[bool, Callable[..., Any]]] = {
+    False: grpc.unary_unary_rpc_method_handler,
+    # A handler that streams is a coroutine too: it writes its responses to the context, and so can tell when a client
+    # does not read them.
+    True: grpc.unary_stream_rpc_method_handler,
+}
+
+
 class Guard:
     """Wraps handlers."""
 
@@ -80,12 +88,13 @@ class Guard:
         """Return the handler of a method with requests parsed safely, errors translated, and calls logged."""
         parse = _parsing(handler.request_deserializer) if handler.request_deserializer else None
         behaviour: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
-        if handler.response_streaming:
-            guarded = self._streaming(method, behaviour)
-            return grpc.unary_stream_rpc_method_handler(guarded, parse, handler.response_serializer)
-        return grpc.unary_unary_rpc_method_handler(self._unary(method, behaviour), parse, handler.response_serializer)
+        make = _MAKERS[handler.response_streaming]
+        guarded: grpc.RpcMethodHandler[Any, Any] = make(
+            self._guarded(method, behaviour), parse, handler.response_serializer
+        )
+        return guarded
 
-    def _unary(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Callable[..., Any]:
+    def _guarded(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Callable[..., Any]:
         async def handle(request: object, context: Context) -> object:
             start = time.perf_counter_ns()
             try:
@@ -95,19 +104,6 @@ class Guard:
                 await self._fail(error, method, request, context, start)
             self._record(method, request, start, _OK, None)
             return response
-
-        return handle
-
-    def _streaming(self, method: str, behaviour: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[..., Any]:
-        async def handle(request: object, context: Context) -> AsyncIterator[object]:
-            start = time.perf_counter_ns()
-            try:
-                _check_parsed(request)
-                async for response in behaviour(request, context):
-                    yield response
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
-                await self._fail(error, method, request, context, start)
-            self._record(method, request, start, _OK, None)
 
         return handle
 

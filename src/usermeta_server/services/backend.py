@@ -7,13 +7,16 @@ from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User as UserMessage
 from usermeta_server import policy
 from usermeta_server.audience import Caller
+from usermeta_server.core.history import Restoration
 from usermeta_server.core.metadata import Edit, MetadataWrite
 from usermeta_server.core.profile import check_user_id
 from usermeta_server.core.use_cases import UseCases
+from usermeta_server.core.watch import WatchFilter
 from usermeta_server.errors import UsermetaError, invalid
 from usermeta_server.model import HOUR, SECOND, Document, IdentifierKind, User
 from usermeta_server.policy import SIGN_UP_WRITABLE_FIELDS, WRITABLE_FIELDS, Viewer, sign_up_documents
 from usermeta_server.services.batches import MAX_REPLY, fitting, gather
+from usermeta_server.services.changes import Changes, documents_named
 from usermeta_server.services.messages import fill, put_time
 from usermeta_server.services.replies import Replies
 from usermeta_server.services.requests import (
@@ -34,6 +37,7 @@ from usermeta_server.services.requests import (
 )
 from usermeta_server.services.secret_keys import key_message, scopes_of
 from usermeta_server.services.sign_ups import with_sign_up
+from usermeta_server.services.streams import Send, send_or_end
 from usermeta_server.status import to_status
 
 _FIELDS: Final = WRITABLE_FIELDS[Viewer.BACKEND]
@@ -50,12 +54,15 @@ class BackendService:
         """Serve these use cases."""
         self._users = use_cases.users
         self._metadata = use_cases.metadata
+        self._history = use_cases.history
+        self._watches = use_cases.watches
         self._sign_ups = use_cases.sign_ups
         self._sessions = use_cases.sessions
         self._keys = use_cases.secret_keys
         self._pages = use_cases.page_tokens
         self._limits = use_cases.limits
         # Every response with one user has it in field 1, so that the bytes of one are the bytes of all.
+        self._changes = Changes(reply_cache_bytes)
         self._replies = Replies(pb.GetUserResponse, "user", reply_cache_bytes)
 
     async def create_user(self, request: pb.CreateUserRequest, caller: Caller) -> bytes:
@@ -132,6 +139,31 @@ class BackendService:
             else:
                 outcome.deferred_user_id = result.id
         return response
+
+    async def list_user_changes(self, request: pb.ListUserChangesRequest, caller: Caller) -> pb.ListUserChangesResponse:
+        user_id = required(request.user_id, "user_id")
+        size, of_list = page_size_of(request.page_size), f"{caller.method} {user_id}"
+        place = self._pages.read(of_list, request.page_token) if request.page_token else 0
+        changes = await self._history.list(user_id, place if isinstance(place, int) else 0, size + 1)
+        page = fitting(self._changes.message(caller, change) for change in changes[:size])
+        more = len(page) < len(changes)
+        token = self._pages.make(of_list, page[-1].change_id) if more else ""
+        return pb.ListUserChangesResponse(changes=page, next_page_token=token)
+
+    async def restore_user_metadata(self, request: pb.RestoreUserMetadataRequest, caller: Caller) -> bytes:
+        user_id = required(request.user_id, "user_id")
+        if request.change_id <= 0:
+            raise invalid("change_id", "is required")
+        documents = documents_named(request.documents)
+        expected = {each: getattr(request.expected_etags, each) for each in Document}
+        restoration = Restoration(user_id, request.change_id, documents, expected)
+        return self._replies.of(caller, await self._history.restore(caller, restoration, intent_of(request, caller)))
+
+    async def watch_users(self, request: pb.WatchUsersRequest, caller: Caller, send: Send) -> None:
+        opened = self._watches.users(caller, WatchFilter(), request.resume_token, snapshot=request.include_snapshot)
+        async with opened as (watch, batches):
+            async for batch in batches:
+                await send_or_end(watch, send, self._changes.events(caller, batch.events, batch.resume_token))
 
     async def get_sign_up(self, request: pb.GetSignUpRequest, caller: Caller) -> pb.GetSignUpResponse:
         sign_up = await self._sign_ups.get(caller, required(request.sign_up_id, "sign_up_id"))

@@ -30,6 +30,7 @@ from usermeta_server.services.requests import (
     update_of,
 )
 from usermeta_server.services.sign_ups import with_sign_up
+from usermeta_server.services.streams import Send, send_or_end
 
 _FIELDS: Final = WRITABLE_FIELDS[Viewer.SELF]
 _SIGN_UP_FIELDS: Final = SIGN_UP_WRITABLE_FIELDS[Viewer.SELF]
@@ -43,6 +44,7 @@ class FrontendService:
         """Serve these use cases."""
         self._users = use_cases.users
         self._metadata = use_cases.metadata
+        self._watches = use_cases.watches
         self._sign_ups = use_cases.sign_ups
         self._limits = use_cases.limits
         # Every response with one user has it in field 1, so that the bytes of one are the bytes of all.
@@ -75,6 +77,12 @@ class FrontendService:
 
     async def get_user(self, _: pb.GetUserRequest, caller: Caller) -> bytes:
         return self._replies.of(caller, await self._users.get(caller, caller.principal.user_id))
+
+    async def watch_user(self, _: pb.WatchUserRequest, caller: Caller, send: Send) -> None:
+        async with self._watches.own(caller) as own:
+            while True:
+                reply = self._replies.of(caller, await own.next())
+                await send_or_end(own.watch, send, reply)
 
     async def update_user(self, request: pb.UpdateUserRequest, caller: Caller) -> bytes:
         values = update_of(request.user, request.update_mask, _FIELDS)

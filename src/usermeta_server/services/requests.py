@@ -27,7 +27,7 @@ from usermeta_server.core.metadata import Edit
 from usermeta_server.core.profile import ProfileValues, check_profile
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, invalid
-from usermeta_server.model import SECOND, Document
+from usermeta_server.model import SECOND, Actor, Document
 from usermeta_server.services.structs import to_json, to_object
 
 T = TypeVar("T")
@@ -46,9 +46,9 @@ def intent_of(request: Any, caller: Caller) -> Intent:  # noqa: ANN401  # any of
     Raises:
         UsermetaError: FIELD_INVALID, for a request id that is no UUID.
     """
-    principal = str(caller.principal)
+    actor = Actor(caller.audience, str(caller.principal))
     if not request.request_id:
-        return Intent(principal, caller.method, validate_only=request.validate_only)
+        return Intent(actor, caller.method, validate_only=request.validate_only)
     if not _UUID.fullmatch(request.request_id):
         raise invalid("request_id", "must be a UUID, such as 5f0c4f0e-8d2b-4f5c-9a55-0d8f1c1f2a3b")
     canonical = type(request)()
@@ -56,7 +56,7 @@ def intent_of(request: Any, caller: Caller) -> Intent:  # noqa: ANN401  # any of
     canonical.ClearField("request_id")
     canonical.ClearField("validate_only")
     return Intent(
-        principal,
+        actor,
         caller.method,
         str(uuid.UUID(request.request_id)),
         canonical.SerializeToString(deterministic=True),

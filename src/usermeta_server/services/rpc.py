@@ -1,7 +1,7 @@
 """From a service's proto descriptor to the handlers that gRPC calls."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from usermeta_server.audience import Caller, current_caller
+from usermeta_server.services.streams import Send
 
 
 def snake(name: str) -> str:
@@ -20,7 +21,8 @@ def snake(name: str) -> str:
 def service_handler(descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
     """Return the handlers of a service: for each RPC of the proto, the method of that name in snake case.
 
-    A method takes the request and the caller, and returns the response, as a message or as its bytes.
+    A method takes the request and the caller, and returns the response, as a message or as its bytes; one that streams
+    also takes what sends a response.
 
     Raises:
         AttributeError: the service lacks a method.
@@ -48,9 +50,8 @@ def _unary(behaviour: Callable[[Any, Caller], Awaitable[Any]]) -> Callable[..., 
     return handle
 
 
-def _streaming(behaviour: Callable[[Any, Caller], AsyncIterator[Any]]) -> Callable[..., Any]:
-    async def handle(request: object, _: object) -> AsyncIterator[object]:
-        async for response in behaviour(request, current_caller()):
-            yield response
+def _streaming(behaviour: Callable[[Any, Caller, Send], Awaitable[None]]) -> Callable[..., Any]:
+    async def handle(request: object, context: Any) -> None:  # noqa: ANN401  # gRPC's context
+        await behaviour(request, current_caller(), context.write)
 
     return handle

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from usermeta_server.model import (
+    Change,
     Identifier,
     RememberedRequest,
     RequestKey,
@@ -101,12 +102,14 @@ class Transaction:
     `now` is the time of the batch in microseconds since the epoch; it never goes back.
     """
 
-    __slots__ = ("now", "tables", "version", *Reads._fields)
+    __slots__ = ("_recorded", "changes", "now", "tables", "version", *Reads._fields)
 
     def __init__(self, now: int, version: int) -> None:
         """Begin with empty tables after the version that was given out last."""
         self.now = now
         self.version = version
+        self.changes: list[Change] = []
+        self._recorded: list[Change] = []
         self.users: Table[str, User] = Table()
         self.identifiers: Table[Identifier, str] = Table()
         self.requests: Table[RequestKey, RememberedRequest] = Table()
@@ -126,13 +129,20 @@ class Transaction:
         for name, keys in zip(Reads._fields, reads, strict=True):
             self.tables[name].declared = keys
 
+    def record(self, change: Change) -> None:
+        """Write a change into history."""
+        self._recorded.append(change)
+
     def keep(self) -> None:
         """Let the mutation that has just run stand."""
+        self.changes += self._recorded
+        self._recorded = []
         for table in self.tables.values():
             table.keep()
 
     def discard(self) -> None:
         """Undo the mutation that has just run."""
+        self._recorded = []
         for table in self.tables.values():
             table.discard()
 
@@ -144,6 +154,15 @@ class Transaction:
 
 Mutation = Callable[[Transaction], T]
 """A pure function of its transaction, that puts rows and returns a result, or raises and is as if it never was."""
+
+ChangeListener = Callable[[Sequence[Change]], None]
+
+
+class Position(NamedTuple):
+    """A place in history: the id of a change (0 before the first) and its nonce."""
+
+    change_id: int
+    nonce: bytes
 
 
 class Store(Protocol):
@@ -178,6 +197,41 @@ class Store(Protocol):
 
     async def secret_keys(self, after: str = "", limit: int = 1000) -> Sequence[SecretKey]:
         """Return the secret keys whose id is greater than `after`, in the order of their ids."""
+        ...
+
+    def subscribe(self, listener: "ChangeListener") -> None:
+        """Tell a listener of changes, in the order of commits, when they are durable and before their writers hear."""
+        ...
+
+    async def last_change(self) -> Position:
+        """Return the place of the last change."""
+        ...
+
+    async def is_kept(self, position: Position) -> bool:
+        """Tell whether a place is in this history and everything after it is still kept."""
+        ...
+
+    async def find_change(self, change_id: int) -> Change | None:
+        """Return a change."""
+        ...
+
+    async def changes_after(self, change_id: int, limit: int) -> Sequence[Change]:
+        """Return up to `limit` changes whose id is greater than `change_id`, in the order of commits."""
+        ...
+
+    async def user_changes(self, user_id: str, before_id: int, limit: int) -> Sequence[Change]:
+        """Return up to `limit` changes of a user, newest first; with `before_id` those whose id is lower."""
+        ...
+
+    async def trim_changes(self, older_than: int, keep: int, limit: int = 1000) -> int:
+        """Delete up to `limit` of the oldest changes, and return how many went.
+
+        Those from before `older_than` (microseconds) go, and those beyond the `keep` newest; the last change stays.
+        """
+        ...
+
+    async def users_after(self, user_id: str, limit: int) -> Sequence[User]:
+        """Return up to `limit` users whose id is greater than `user_id`, in the order of their ids."""
         ...
 
     async def sign_up(self, sign_up_id: str) -> SignUp | None:

@@ -27,93 +27,113 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
+from usermeta.backend.v1 import document_pb2 as usermeta_dot_backend_dot_v1_dot_document__pb2
 from usermeta.backend.v1 import secret_key_pb2 as usermeta_dot_backend_dot_v1_dot_secret__key__pb2
 from usermeta.backend.v1 import sign_up_pb2 as usermeta_dot_backend_dot_v1_dot_sign__up__pb2
 from usermeta.backend.v1 import user_pb2 as usermeta_dot_backend_dot_v1_dot_user__pb2
+from usermeta.backend.v1 import user_change_pb2 as usermeta_dot_backend_dot_v1_dot_user__change__pb2
 from usermeta.type.v1 import patch_pb2 as usermeta_dot_type_dot_v1_dot_patch__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)usermeta/backend/v1/backend_service.proto\x12\x13usermeta.backend.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a$usermeta/backend/v1/secret_key.proto\x1a!usermeta/backend/v1/sign_up.proto\x1a\x1eusermeta/backend/v1/user.proto\x1a\x1cusermeta/type/v1/patch.proto\"x\n\x11\x43reateUserRequest\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"=\n\x12\x43reateUserResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"u\n\x0eGetUserRequest\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12\x15\n\x0b\x65xternal_id\x18\x02 \x01(\tH\x00\x12\x12\n\x08username\x18\x03 \x01(\tH\x00\x12\x17\n\remail_address\x18\x04 \x01(\tH\x00\x42\x0c\n\nidentifier\":\n\x0fGetUserResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"W\n\x14\x42\x61tchGetUsersRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\x12-\n\tread_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"v\n\x15\x42\x61tchGetUsersResponse\x12(\n\x05users\x18\x01 \x03(\x0b\x32\x19.usermeta.backend.v1.User\x12\x18\n\x10missing_user_ids\x18\x02 \x03(\t\x12\x19\n\x11\x64\x65\x66\x65rred_user_ids\x18\x03 \x03(\t\"\xaf\x01\n\x11UpdateUserRequest\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rexpected_etag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"=\n\x12UpdateUserResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"f\n\x11\x44\x65leteUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rexpected_etag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"\x14\n\x12\x44\x65leteUserResponse\"\xf5\x02\n\x18MergeUserMetadataRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x35\n\x0fpublic_metadata\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x88\x01\x01\x12\x36\n\x10private_metadata\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructH\x01\x88\x01\x01\x12\x35\n\x0funsafe_metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructH\x02\x88\x01\x01\x12:\n\x0e\x65xpected_etags\x18\x05 \x01(\x0b\x32\".usermeta.backend.v1.MetadataEtags\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x42\x12\n\x10_public_metadataB\x13\n\x11_private_metadataB\x12\n\x10_unsafe_metadata\"D\n\x19MergeUserMetadataResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"\xf7\x02\n\x1aReplaceUserMetadataRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x35\n\x0fpublic_metadata\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x88\x01\x01\x12\x36\n\x10private_metadata\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructH\x01\x88\x01\x01\x12\x35\n\x0funsafe_metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructH\x02\x88\x01\x01\x12:\n\x0e\x65xpected_etags\x18\x05 \x01(\x0b\x32\".usermeta.backend.v1.MetadataEtags\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x42\x12\n\x10_public_metadataB\x13\n\x11_private_metadataB\x12\n\x10_unsafe_metadata\"F\n\x1bReplaceUserMetadataResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"\xc4\x02\n\x18PatchUserMetadataRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x39\n\x0fpublic_metadata\x18\x02 \x03(\x0b\x32 .usermeta.type.v1.PatchOperation\x12:\n\x10private_metadata\x18\x03 \x03(\x0b\x32 .usermeta.type.v1.PatchOperation\x12\x39\n\x0funsafe_metadata\x18\x04 \x03(\x0b\x32 .usermeta.type.v1.PatchOperation\x12:\n\x0e\x65xpected_etags\x18\x05 \x01(\x0b\x32\".usermeta.backend.v1.MetadataEtags\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\"D\n\x19PatchUserMetadataResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"\x9b\x01\n\x1d\x42\x61tchMergeUserMetadataRequest\x12?\n\x08requests\x18\x01 \x03(\x0b\x32-.usermeta.backend.v1.MergeUserMetadataRequest\x12\x0e\n\x06\x61tomic\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"d\n\x1e\x42\x61tchMergeUserMetadataResponse\x12\x42\n\x07results\x18\x01 \x03(\x0b\x32\x31.usermeta.backend.v1.BatchMergeUserMetadataResult\"\x96\x01\n\x1c\x42\x61tchMergeUserMetadataResult\x12)\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.UserH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x1a\n\x10\x64\x65\x66\x65rred_user_id\x18\x03 \x01(\tH\x00\x42\t\n\x07outcome\"&\n\x10GetSignUpRequest\x12\x12\n\nsign_up_id\x18\x01 \x01(\t\"A\n\x11GetSignUpResponse\x12,\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1b.usermeta.backend.v1.SignUp\";\n\x12ListSignUpsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"]\n\x13ListSignUpsResponse\x12-\n\x08sign_ups\x18\x01 \x03(\x0b\x32\x1b.usermeta.backend.v1.SignUp\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xca\x01\n\x13UpdateSignUpRequest\x12\x12\n\nsign_up_id\x18\x01 \x01(\t\x12,\n\x07sign_up\x18\x02 \x01(\x0b\x32\x1b.usermeta.backend.v1.SignUp\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rexpected_etag\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\"D\n\x14UpdateSignUpResponse\x12,\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1b.usermeta.backend.v1.SignUp\"m\n\x15\x43ompleteSignUpRequest\x12\x12\n\nsign_up_id\x18\x01 \x01(\t\x12\x15\n\rexpected_etag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"A\n\x16\x43ompleteSignUpResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"k\n\x13RejectSignUpRequest\x12\x12\n\nsign_up_id\x18\x01 \x01(\t\x12\x15\n\rexpected_etag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"D\n\x14RejectSignUpResponse\x12,\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1b.usermeta.backend.v1.SignUp\"\x7f\n\x19\x43reateSessionTokenRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"d\n\x1a\x43reateSessionTokenResponse\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb6\x01\n\x16\x43reateSecretKeyRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12*\n\x06scopes\x18\x02 \x03(\x0e\x32\x1a.usermeta.backend.v1.Scope\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"]\n\x17\x43reateSecretKeyResponse\x12\x32\n\nsecret_key\x18\x01 \x01(\x0b\x32\x1e.usermeta.backend.v1.SecretKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\">\n\x15ListSecretKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"f\n\x16ListSecretKeysResponse\x12\x33\n\x0bsecret_keys\x18\x01 \x03(\x0b\x32\x1e.usermeta.backend.v1.SecretKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x16RevokeSecretKeyRequest\x12\x15\n\rsecret_key_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"M\n\x17RevokeSecretKeyResponse\x12\x32\n\nsecret_key\x18\x01 \x01(\x0b\x32\x1e.usermeta.backend.v1.SecretKey2\x82\x0f\n\x0e\x42\x61\x63kendService\x12]\n\nCreateUser\x12&.usermeta.backend.v1.CreateUserRequest\x1a\'.usermeta.backend.v1.CreateUserResponse\x12T\n\x07GetUser\x12#.usermeta.backend.v1.GetUserRequest\x1a$.usermeta.backend.v1.GetUserResponse\x12\x66\n\rBatchGetUsers\x12).usermeta.backend.v1.BatchGetUsersRequest\x1a*.usermeta.backend.v1.BatchGetUsersResponse\x12]\n\nUpdateUser\x12&.usermeta.backend.v1.UpdateUserRequest\x1a\'.usermeta.backend.v1.UpdateUserResponse\x12]\n\nDeleteUser\x12&.usermeta.backend.v1.DeleteUserRequest\x1a\'.usermeta.backend.v1.DeleteUserResponse\x12r\n\x11MergeUserMetadata\x12-.usermeta.backend.v1.MergeUserMetadataRequest\x1a..usermeta.backend.v1.MergeUserMetadataResponse\x12x\n\x13ReplaceUserMetadata\x12/.usermeta.backend.v1.ReplaceUserMetadataRequest\x1a\x30.usermeta.backend.v1.ReplaceUserMetadataResponse\x12r\n\x11PatchUserMetadata\x12-.usermeta.backend.v1.PatchUserMetadataRequest\x1a..usermeta.backend.v1.PatchUserMetadataResponse\x12\x81\x01\n\x16\x42\x61tchMergeUserMetadata\x12\x32.usermeta.backend.v1.BatchMergeUserMetadataRequest\x1a\x33.usermeta.backend.v1.BatchMergeUserMetadataResponse\x12Z\n\tGetSignUp\x12%.usermeta.backend.v1.GetSignUpRequest\x1a&.usermeta.backend.v1.GetSignUpResponse\x12`\n\x0bListSignUps\x12\'.usermeta.backend.v1.ListSignUpsRequest\x1a(.usermeta.backend.v1.ListSignUpsResponse\x12\x63\n\x0cUpdateSignUp\x12(.usermeta.backend.v1.UpdateSignUpRequest\x1a).usermeta.backend.v1.UpdateSignUpResponse\x12i\n\x0e\x43ompleteSignUp\x12*.usermeta.backend.v1.CompleteSignUpRequest\x1a+.usermeta.backend.v1.CompleteSignUpResponse\x12\x63\n\x0cRejectSignUp\x12(.usermeta.backend.v1.RejectSignUpRequest\x1a).usermeta.backend.v1.RejectSignUpResponse\x12u\n\x12\x43reateSessionToken\x12..usermeta.backend.v1.CreateSessionTokenRequest\x1a/.usermeta.backend.v1.CreateSessionTokenResponse\x12l\n\x0f\x43reateSecretKey\x12+.usermeta.backend.v1.CreateSecretKeyRequest\x1a,.usermeta.backend.v1.CreateSecretKeyResponse\x12i\n\x0eListSecretKeys\x12*.usermeta.backend.v1.ListSecretKeysRequest\x1a+.usermeta.backend.v1.ListSecretKeysResponse\x12l\n\x0fRevokeSecretKey\x12+.usermeta.backend.v1.RevokeSecretKeyRequest\x1a,.usermeta.backend.v1.RevokeSecretKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)usermeta/backend/v1/backend_service.proto\x12\x13usermeta.backend.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\"usermeta/backend/v1/document.proto\x1a$usermeta/backend/v1/secret_key.proto\x1a!usermeta/backend/v1/sign_up.proto\x1a\x1eusermeta/backend/v1/user.proto\x1a%usermeta/backend/v1/user_change.proto\x1a\x1cusermeta/type/v1/patch.proto\"x\n\x11\x43reateUserRequest\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"=\n\x12\x43reateUserResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"u\n\x0eGetUserRequest\x12\x11\n\x07user_id\x18\x01 \x01(\tH\x00\x12\x15\n\x0b\x65xternal_id\x18\x02 \x01(\tH\x00\x12\x12\n\x08username\x18\x03 \x01(\tH\x00\x12\x17\n\remail_address\x18\x04 \x01(\tH\x00\x42\x0c\n\nidentifier\":\n\x0fGetUserResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"W\n\x14\x42\x61tchGetUsersRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\x12-\n\tread_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"v\n\x15\x42\x61tchGetUsersResponse\x12(\n\x05users\x18\x01 \x03(\x0b\x32\x19.usermeta.backend.v1.User\x12\x18\n\x10missing_user_ids\x18\x02 \x03(\t\x12\x19\n\x11\x64\x65\x66\x65rred_user_ids\x18\x03 \x03(\t\"\xaf\x01\n\x11UpdateUserRequest\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rexpected_etag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"=\n\x12UpdateUserResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"f\n\x11\x44\x65leteUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rexpected_etag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"\x14\n\x12\x44\x65leteUserResponse\"\xf5\x02\n\x18MergeUserMetadataRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x35\n\x0fpublic_metadata\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x88\x01\x01\x12\x36\n\x10private_metadata\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructH\x01\x88\x01\x01\x12\x35\n\x0funsafe_metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructH\x02\x88\x01\x01\x12:\n\x0e\x65xpected_etags\x18\x05 \x01(\x0b\x32\".usermeta.backend.v1.MetadataEtags\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x42\x12\n\x10_public_metadataB\x13\n\x11_private_metadataB\x12\n\x10_unsafe_metadata\"D\n\x19MergeUserMetadataResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"\xf7\x02\n\x1aReplaceUserMetadataRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x35\n\x0fpublic_metadata\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x88\x01\x01\x12\x36\n\x10private_metadata\x18\x03 \x01(\x0b\x32\x17.google.protobuf.StructH\x01\x88\x01\x01\x12\x35\n\x0funsafe_metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructH\x02\x88\x01\x01\x12:\n\x0e\x65xpected_etags\x18\x05 \x01(\x0b\x32\".usermeta.backend.v1.MetadataEtags\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x42\x12\n\x10_public_metadataB\x13\n\x11_private_metadataB\x12\n\x10_unsafe_metadata\"F\n\x1bReplaceUserMetadataResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"\xc4\x02\n\x18PatchUserMetadataRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x39\n\x0fpublic_metadata\x18\x02 \x03(\x0b\x32 .usermeta.type.v1.PatchOperation\x12:\n\x10private_metadata\x18\x03 \x03(\x0b\x32 .usermeta.type.v1.PatchOperation\x12\x39\n\x0funsafe_metadata\x18\x04 \x03(\x0b\x32 .usermeta.type.v1.PatchOperation\x12:\n\x0e\x65xpected_etags\x18\x05 \x01(\x0b\x32\".usermeta.backend.v1.MetadataEtags\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\"D\n\x19PatchUserMetadataResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"\x9b\x01\n\x1d\x42\x61tchMergeUserMetadataRequest\x12?\n\x08requests\x18\x01 \x03(\x0b\x32-.usermeta.backend.v1.MergeUserMetadataRequest\x12\x0e\n\x06\x61tomic\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"d\n\x1e\x42\x61tchMergeUserMetadataResponse\x12\x42\n\x07results\x18\x01 \x03(\x0b\x32\x31.usermeta.backend.v1.BatchMergeUserMetadataResult\"\x96\x01\n\x1c\x42\x61tchMergeUserMetadataResult\x12)\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.UserH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x1a\n\x10\x64\x65\x66\x65rred_user_id\x18\x03 \x01(\tH\x00\x42\t\n\x07outcome\"P\n\x16ListUserChangesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x17ListUserChangesResponse\x12\x30\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1f.usermeta.backend.v1.UserChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd9\x01\n\x1aRestoreUserMetadataRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tchange_id\x18\x02 \x01(\x03\x12\x30\n\tdocuments\x18\x03 \x03(\x0e\x32\x1d.usermeta.backend.v1.Document\x12:\n\x0e\x65xpected_etags\x18\x04 \x01(\x0b\x32\".usermeta.backend.v1.MetadataEtags\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\"F\n\x1bRestoreUserMetadataResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"S\n\x11WatchUsersRequest\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x18\n\x10include_snapshot\x18\x03 \x01(\x08\"`\n\x12WatchUsersResponse\x12\x34\n\x06\x65vents\x18\x01 \x03(\x0b\x32$.usermeta.backend.v1.WatchUsersEvent\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"\xc1\x01\n\x0fWatchUsersEvent\x12:\n\rsnapshot_user\x18\x01 \x01(\x0b\x32!.usermeta.backend.v1.SnapshotUserH\x00\x12\x31\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x1f.usermeta.backend.v1.UserChangeH\x00\x12\x36\n\x0bleft_filter\x18\x03 \x01(\x0b\x32\x1f.usermeta.backend.v1.LeftFilterH\x00\x42\x07\n\x05\x65vent\"J\n\x0cSnapshotUser\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\x12\x11\n\tchange_id\x18\x02 \x01(\x03\"0\n\nLeftFilter\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tchange_id\x18\x02 \x01(\x03\"&\n\x10GetSignUpRequest\x12\x12\n\nsign_up_id\x18\x01 \x01(\t\"A\n\x11GetSignUpResponse\x12,\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1b.usermeta.backend.v1.SignUp\";\n\x12ListSignUpsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"]\n\x13ListSignUpsResponse\x12-\n\x08sign_ups\x18\x01 \x03(\x0b\x32\x1b.usermeta.backend.v1.SignUp\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xca\x01\n\x13UpdateSignUpRequest\x12\x12\n\nsign_up_id\x18\x01 \x01(\t\x12,\n\x07sign_up\x18\x02 \x01(\x0b\x32\x1b.usermeta.backend.v1.SignUp\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rexpected_etag\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\"D\n\x14UpdateSignUpResponse\x12,\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1b.usermeta.backend.v1.SignUp\"m\n\x15\x43ompleteSignUpRequest\x12\x12\n\nsign_up_id\x18\x01 \x01(\t\x12\x15\n\rexpected_etag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"A\n\x16\x43ompleteSignUpResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.usermeta.backend.v1.User\"k\n\x13RejectSignUpRequest\x12\x12\n\nsign_up_id\x18\x01 \x01(\t\x12\x15\n\rexpected_etag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"D\n\x14RejectSignUpResponse\x12,\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1b.usermeta.backend.v1.SignUp\"\x7f\n\x19\x43reateSessionTokenRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"d\n\x1a\x43reateSessionTokenResponse\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb6\x01\n\x16\x43reateSecretKeyRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12*\n\x06scopes\x18\x02 \x03(\x0e\x32\x1a.usermeta.backend.v1.Scope\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"]\n\x17\x43reateSecretKeyResponse\x12\x32\n\nsecret_key\x18\x01 \x01(\x0b\x32\x1e.usermeta.backend.v1.SecretKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\">\n\x15ListSecretKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"f\n\x16ListSecretKeysResponse\x12\x33\n\x0bsecret_keys\x18\x01 \x03(\x0b\x32\x1e.usermeta.backend.v1.SecretKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x16RevokeSecretKeyRequest\x12\x15\n\rsecret_key_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"M\n\x17RevokeSecretKeyResponse\x12\x32\n\nsecret_key\x18\x01 \x01(\x0b\x32\x1e.usermeta.backend.v1.SecretKey2\xcb\x11\n\x0e\x42\x61\x63kendService\x12]\n\nCreateUser\x12&.usermeta.backend.v1.CreateUserRequest\x1a\'.usermeta.backend.v1.CreateUserResponse\x12T\n\x07GetUser\x12#.usermeta.backend.v1.GetUserRequest\x1a$.usermeta.backend.v1.GetUserResponse\x12\x66\n\rBatchGetUsers\x12).usermeta.backend.v1.BatchGetUsersRequest\x1a*.usermeta.backend.v1.BatchGetUsersResponse\x12]\n\nUpdateUser\x12&.usermeta.backend.v1.UpdateUserRequest\x1a\'.usermeta.backend.v1.UpdateUserResponse\x12]\n\nDeleteUser\x12&.usermeta.backend.v1.DeleteUserRequest\x1a\'.usermeta.backend.v1.DeleteUserResponse\x12r\n\x11MergeUserMetadata\x12-.usermeta.backend.v1.MergeUserMetadataRequest\x1a..usermeta.backend.v1.MergeUserMetadataResponse\x12x\n\x13ReplaceUserMetadata\x12/.usermeta.backend.v1.ReplaceUserMetadataRequest\x1a\x30.usermeta.backend.v1.ReplaceUserMetadataResponse\x12r\n\x11PatchUserMetadata\x12-.usermeta.backend.v1.PatchUserMetadataRequest\x1a..usermeta.backend.v1.PatchUserMetadataResponse\x12\x81\x01\n\x16\x42\x61tchMergeUserMetadata\x12\x32.usermeta.backend.v1.BatchMergeUserMetadataRequest\x1a\x33.usermeta.backend.v1.BatchMergeUserMetadataResponse\x12l\n\x0fListUserChanges\x12+.usermeta.backend.v1.ListUserChangesRequest\x1a,.usermeta.backend.v1.ListUserChangesResponse\x12x\n\x13RestoreUserMetadata\x12/.usermeta.backend.v1.RestoreUserMetadataRequest\x1a\x30.usermeta.backend.v1.RestoreUserMetadataResponse\x12_\n\nWatchUsers\x12&.usermeta.backend.v1.WatchUsersRequest\x1a\'.usermeta.backend.v1.WatchUsersResponse0\x01\x12Z\n\tGetSignUp\x12%.usermeta.backend.v1.GetSignUpRequest\x1a&.usermeta.backend.v1.GetSignUpResponse\x12`\n\x0bListSignUps\x12\'.usermeta.backend.v1.ListSignUpsRequest\x1a(.usermeta.backend.v1.ListSignUpsResponse\x12\x63\n\x0cUpdateSignUp\x12(.usermeta.backend.v1.UpdateSignUpRequest\x1a).usermeta.backend.v1.UpdateSignUpResponse\x12i\n\x0e\x43ompleteSignUp\x12*.usermeta.backend.v1.CompleteSignUpRequest\x1a+.usermeta.backend.v1.CompleteSignUpResponse\x12\x63\n\x0cRejectSignUp\x12(.usermeta.backend.v1.RejectSignUpRequest\x1a).usermeta.backend.v1.RejectSignUpResponse\x12u\n\x12\x43reateSessionToken\x12..usermeta.backend.v1.CreateSessionTokenRequest\x1a/.usermeta.backend.v1.CreateSessionTokenResponse\x12l\n\x0f\x43reateSecretKey\x12+.usermeta.backend.v1.CreateSecretKeyRequest\x1a,.usermeta.backend.v1.CreateSecretKeyResponse\x12i\n\x0eListSecretKeys\x12*.usermeta.backend.v1.ListSecretKeysRequest\x1a+.usermeta.backend.v1.ListSecretKeysResponse\x12l\n\x0fRevokeSecretKey\x12+.usermeta.backend.v1.RevokeSecretKeyRequest\x1a,.usermeta.backend.v1.RevokeSecretKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'usermeta.backend.v1.backend_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATEUSERREQUEST']._serialized_start=355
-  _globals['_CREATEUSERREQUEST']._serialized_end=475
-  _globals['_CREATEUSERRESPONSE']._serialized_start=477
-  _globals['_CREATEUSERRESPONSE']._serialized_end=538
-  _globals['_GETUSERREQUEST']._serialized_start=540
-  _globals['_GETUSERREQUEST']._serialized_end=657
-  _globals['_GETUSERRESPONSE']._serialized_start=659
-  _globals['_GETUSERRESPONSE']._serialized_end=717
-  _globals['_BATCHGETUSERSREQUEST']._serialized_start=719
-  _globals['_BATCHGETUSERSREQUEST']._serialized_end=806
-  _globals['_BATCHGETUSERSRESPONSE']._serialized_start=808
-  _globals['_BATCHGETUSERSRESPONSE']._serialized_end=926
-  _globals['_UPDATEUSERREQUEST']._serialized_start=929
-  _globals['_UPDATEUSERREQUEST']._serialized_end=1104
-  _globals['_UPDATEUSERRESPONSE']._serialized_start=1106
-  _globals['_UPDATEUSERRESPONSE']._serialized_end=1167
-  _globals['_DELETEUSERREQUEST']._serialized_start=1169
-  _globals['_DELETEUSERREQUEST']._serialized_end=1271
-  _globals['_DELETEUSERRESPONSE']._serialized_start=1273
-  _globals['_DELETEUSERRESPONSE']._serialized_end=1293
-  _globals['_MERGEUSERMETADATAREQUEST']._serialized_start=1296
-  _globals['_MERGEUSERMETADATAREQUEST']._serialized_end=1669
-  _globals['_MERGEUSERMETADATARESPONSE']._serialized_start=1671
-  _globals['_MERGEUSERMETADATARESPONSE']._serialized_end=1739
-  _globals['_REPLACEUSERMETADATAREQUEST']._serialized_start=1742
-  _globals['_REPLACEUSERMETADATAREQUEST']._serialized_end=2117
-  _globals['_REPLACEUSERMETADATARESPONSE']._serialized_start=2119
-  _globals['_REPLACEUSERMETADATARESPONSE']._serialized_end=2189
-  _globals['_PATCHUSERMETADATAREQUEST']._serialized_start=2192
-  _globals['_PATCHUSERMETADATAREQUEST']._serialized_end=2516
-  _globals['_PATCHUSERMETADATARESPONSE']._serialized_start=2518
-  _globals['_PATCHUSERMETADATARESPONSE']._serialized_end=2586
-  _globals['_BATCHMERGEUSERMETADATAREQUEST']._serialized_start=2589
-  _globals['_BATCHMERGEUSERMETADATAREQUEST']._serialized_end=2744
-  _globals['_BATCHMERGEUSERMETADATARESPONSE']._serialized_start=2746
-  _globals['_BATCHMERGEUSERMETADATARESPONSE']._serialized_end=2846
-  _globals['_BATCHMERGEUSERMETADATARESULT']._serialized_start=2849
-  _globals['_BATCHMERGEUSERMETADATARESULT']._serialized_end=2999
-  _globals['_GETSIGNUPREQUEST']._serialized_start=3001
-  _globals['_GETSIGNUPREQUEST']._serialized_end=3039
-  _globals['_GETSIGNUPRESPONSE']._serialized_start=3041
-  _globals['_GETSIGNUPRESPONSE']._serialized_end=3106
-  _globals['_LISTSIGNUPSREQUEST']._serialized_start=3108
-  _globals['_LISTSIGNUPSREQUEST']._serialized_end=3167
-  _globals['_LISTSIGNUPSRESPONSE']._serialized_start=3169
-  _globals['_LISTSIGNUPSRESPONSE']._serialized_end=3262
-  _globals['_UPDATESIGNUPREQUEST']._serialized_start=3265
-  _globals['_UPDATESIGNUPREQUEST']._serialized_end=3467
-  _globals['_UPDATESIGNUPRESPONSE']._serialized_start=3469
-  _globals['_UPDATESIGNUPRESPONSE']._serialized_end=3537
-  _globals['_COMPLETESIGNUPREQUEST']._serialized_start=3539
-  _globals['_COMPLETESIGNUPREQUEST']._serialized_end=3648
-  _globals['_COMPLETESIGNUPRESPONSE']._serialized_start=3650
-  _globals['_COMPLETESIGNUPRESPONSE']._serialized_end=3715
-  _globals['_REJECTSIGNUPREQUEST']._serialized_start=3717
-  _globals['_REJECTSIGNUPREQUEST']._serialized_end=3824
-  _globals['_REJECTSIGNUPRESPONSE']._serialized_start=3826
-  _globals['_REJECTSIGNUPRESPONSE']._serialized_end=3894
-  _globals['_CREATESESSIONTOKENREQUEST']._serialized_start=3896
-  _globals['_CREATESESSIONTOKENREQUEST']._serialized_end=4023
-  _globals['_CREATESESSIONTOKENRESPONSE']._serialized_start=4025
-  _globals['_CREATESESSIONTOKENRESPONSE']._serialized_end=4125
-  _globals['_CREATESECRETKEYREQUEST']._serialized_start=4128
-  _globals['_CREATESECRETKEYREQUEST']._serialized_end=4310
-  _globals['_CREATESECRETKEYRESPONSE']._serialized_start=4312
-  _globals['_CREATESECRETKEYRESPONSE']._serialized_end=4405
-  _globals['_LISTSECRETKEYSREQUEST']._serialized_start=4407
-  _globals['_LISTSECRETKEYSREQUEST']._serialized_end=4469
-  _globals['_LISTSECRETKEYSRESPONSE']._serialized_start=4471
-  _globals['_LISTSECRETKEYSRESPONSE']._serialized_end=4573
-  _globals['_REVOKESECRETKEYREQUEST']._serialized_start=4575
-  _globals['_REVOKESECRETKEYREQUEST']._serialized_end=4665
-  _globals['_REVOKESECRETKEYRESPONSE']._serialized_start=4667
-  _globals['_REVOKESECRETKEYRESPONSE']._serialized_end=4744
-  _globals['_BACKENDSERVICE']._serialized_start=4747
-  _globals['_BACKENDSERVICE']._serialized_end=6669
+  _globals['_CREATEUSERREQUEST']._serialized_start=430
+  _globals['_CREATEUSERREQUEST']._serialized_end=550
+  _globals['_CREATEUSERRESPONSE']._serialized_start=552
+  _globals['_CREATEUSERRESPONSE']._serialized_end=613
+  _globals['_GETUSERREQUEST']._serialized_start=615
+  _globals['_GETUSERREQUEST']._serialized_end=732
+  _globals['_GETUSERRESPONSE']._serialized_start=734
+  _globals['_GETUSERRESPONSE']._serialized_end=792
+  _globals['_BATCHGETUSERSREQUEST']._serialized_start=794
+  _globals['_BATCHGETUSERSREQUEST']._serialized_end=881
+  _globals['_BATCHGETUSERSRESPONSE']._serialized_start=883
+  _globals['_BATCHGETUSERSRESPONSE']._serialized_end=1001
+  _globals['_UPDATEUSERREQUEST']._serialized_start=1004
+  _globals['_UPDATEUSERREQUEST']._serialized_end=1179
+  _globals['_UPDATEUSERRESPONSE']._serialized_start=1181
+  _globals['_UPDATEUSERRESPONSE']._serialized_end=1242
+  _globals['_DELETEUSERREQUEST']._serialized_start=1244
+  _globals['_DELETEUSERREQUEST']._serialized_end=1346
+  _globals['_DELETEUSERRESPONSE']._serialized_start=1348
+  _globals['_DELETEUSERRESPONSE']._serialized_end=1368
+  _globals['_MERGEUSERMETADATAREQUEST']._serialized_start=1371
+  _globals['_MERGEUSERMETADATAREQUEST']._serialized_end=1744
+  _globals['_MERGEUSERMETADATARESPONSE']._serialized_start=1746
+  _globals['_MERGEUSERMETADATARESPONSE']._serialized_end=1814
+  _globals['_REPLACEUSERMETADATAREQUEST']._serialized_start=1817
+  _globals['_REPLACEUSERMETADATAREQUEST']._serialized_end=2192
+  _globals['_REPLACEUSERMETADATARESPONSE']._serialized_start=2194
+  _globals['_REPLACEUSERMETADATARESPONSE']._serialized_end=2264
+  _globals['_PATCHUSERMETADATAREQUEST']._serialized_start=2267
+  _globals['_PATCHUSERMETADATAREQUEST']._serialized_end=2591
+  _globals['_PATCHUSERMETADATARESPONSE']._serialized_start=2593
+  _globals['_PATCHUSERMETADATARESPONSE']._serialized_end=2661
+  _globals['_BATCHMERGEUSERMETADATAREQUEST']._serialized_start=2664
+  _globals['_BATCHMERGEUSERMETADATAREQUEST']._serialized_end=2819
+  _globals['_BATCHMERGEUSERMETADATARESPONSE']._serialized_start=2821
+  _globals['_BATCHMERGEUSERMETADATARESPONSE']._serialized_end=2921
+  _globals['_BATCHMERGEUSERMETADATARESULT']._serialized_start=2924
+  _globals['_BATCHMERGEUSERMETADATARESULT']._serialized_end=3074
+  _globals['_LISTUSERCHANGESREQUEST']._serialized_start=3076
+  _globals['_LISTUSERCHANGESREQUEST']._serialized_end=3156
+  _globals['_LISTUSERCHANGESRESPONSE']._serialized_start=3158
+  _globals['_LISTUSERCHANGESRESPONSE']._serialized_end=3258
+  _globals['_RESTOREUSERMETADATAREQUEST']._serialized_start=3261
+  _globals['_RESTOREUSERMETADATAREQUEST']._serialized_end=3478
+  _globals['_RESTOREUSERMETADATARESPONSE']._serialized_start=3480
+  _globals['_RESTOREUSERMETADATARESPONSE']._serialized_end=3550
+  _globals['_WATCHUSERSREQUEST']._serialized_start=3552
+  _globals['_WATCHUSERSREQUEST']._serialized_end=3635
+  _globals['_WATCHUSERSRESPONSE']._serialized_start=3637
+  _globals['_WATCHUSERSRESPONSE']._serialized_end=3733
+  _globals['_WATCHUSERSEVENT']._serialized_start=3736
+  _globals['_WATCHUSERSEVENT']._serialized_end=3929
+  _globals['_SNAPSHOTUSER']._serialized_start=3931
+  _globals['_SNAPSHOTUSER']._serialized_end=4005
+  _globals['_LEFTFILTER']._serialized_start=4007
+  _globals['_LEFTFILTER']._serialized_end=4055
+  _globals['_GETSIGNUPREQUEST']._serialized_start=4057
+  _globals['_GETSIGNUPREQUEST']._serialized_end=4095
+  _globals['_GETSIGNUPRESPONSE']._serialized_start=4097
+  _globals['_GETSIGNUPRESPONSE']._serialized_end=4162
+  _globals['_LISTSIGNUPSREQUEST']._serialized_start=4164
+  _globals['_LISTSIGNUPSREQUEST']._serialized_end=4223
+  _globals['_LISTSIGNUPSRESPONSE']._serialized_start=4225
+  _globals['_LISTSIGNUPSRESPONSE']._serialized_end=4318
+  _globals['_UPDATESIGNUPREQUEST']._serialized_start=4321
+  _globals['_UPDATESIGNUPREQUEST']._serialized_end=4523
+  _globals['_UPDATESIGNUPRESPONSE']._serialized_start=4525
+  _globals['_UPDATESIGNUPRESPONSE']._serialized_end=4593
+  _globals['_COMPLETESIGNUPREQUEST']._serialized_start=4595
+  _globals['_COMPLETESIGNUPREQUEST']._serialized_end=4704
+  _globals['_COMPLETESIGNUPRESPONSE']._serialized_start=4706
+  _globals['_COMPLETESIGNUPRESPONSE']._serialized_end=4771
+  _globals['_REJECTSIGNUPREQUEST']._serialized_start=4773
+  _globals['_REJECTSIGNUPREQUEST']._serialized_end=4880
+  _globals['_REJECTSIGNUPRESPONSE']._serialized_start=4882
+  _globals['_REJECTSIGNUPRESPONSE']._serialized_end=4950
+  _globals['_CREATESESSIONTOKENREQUEST']._serialized_start=4952
+  _globals['_CREATESESSIONTOKENREQUEST']._serialized_end=5079
+  _globals['_CREATESESSIONTOKENRESPONSE']._serialized_start=5081
+  _globals['_CREATESESSIONTOKENRESPONSE']._serialized_end=5181
+  _globals['_CREATESECRETKEYREQUEST']._serialized_start=5184
+  _globals['_CREATESECRETKEYREQUEST']._serialized_end=5366
+  _globals['_CREATESECRETKEYRESPONSE']._serialized_start=5368
+  _globals['_CREATESECRETKEYRESPONSE']._serialized_end=5461
+  _globals['_LISTSECRETKEYSREQUEST']._serialized_start=5463
+  _globals['_LISTSECRETKEYSREQUEST']._serialized_end=5525
+  _globals['_LISTSECRETKEYSRESPONSE']._serialized_start=5527
+  _globals['_LISTSECRETKEYSRESPONSE']._serialized_end=5629
+  _globals['_REVOKESECRETKEYREQUEST']._serialized_start=5631
+  _globals['_REVOKESECRETKEYREQUEST']._serialized_end=5721
+  _globals['_REVOKESECRETKEYRESPONSE']._serialized_start=5723
+  _globals['_REVOKESECRETKEYRESPONSE']._serialized_end=5800
+  _globals['_BACKENDSERVICE']._serialized_start=5803
+  _globals['_BACKENDSERVICE']._serialized_end=8054
 # @@protoc_insertion_point(module_scope)

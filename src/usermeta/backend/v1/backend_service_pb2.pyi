@@ -12,8 +12,10 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
+from usermeta.backend.v1 import document_pb2 as _document_pb2
 from usermeta.backend.v1 import secret_key_pb2 as _secret_key_pb2
 from usermeta.backend.v1 import sign_up_pb2 as _sign_up_pb2
+from usermeta.backend.v1 import user_change_pb2 as _user_change_pb2
 from usermeta.backend.v1 import user_pb2 as _user_pb2
 from usermeta.type.v1 import patch_pb2 as _patch_pb2
 import builtins as _builtins
@@ -691,6 +693,288 @@ class BatchMergeUserMetadataResult(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___BatchMergeUserMetadataResult: _TypeAlias = BatchMergeUserMetadataResult  # noqa: Y015
+
+@_typing.final
+class ListUserChangesRequest(_message.Message):
+    """Request of ListUserChanges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose changes. Required."""
+    page_size: _builtins.int
+    """How many to return at the most: 50 when 0, and 1,000 at the most (a larger number is taken as that)."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUserChangesRequest: _TypeAlias = ListUserChangesRequest  # noqa: Y015
+
+@_typing.final
+class ListUserChangesResponse(_message.Message):
+    """Response of ListUserChanges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the next page begins; empty on the last page."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_user_change_pb2.UserChange]:
+        """The changes, newest first. A page ends early rather than pass 3 MiB."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[_user_change_pb2.UserChange] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUserChangesResponse: _TypeAlias = ListUserChangesResponse  # noqa: Y015
+
+@_typing.final
+class RestoreUserMetadataRequest(_message.Message):
+    """Request of RestoreUserMetadata."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    EXPECTED_ETAGS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Which user. Required."""
+    change_id: _builtins.int
+    """The change after which the documents were as they shall be again. Required."""
+    request_id: _builtins.str
+    """A UUID. The same request again, within 24 hours, writes nothing and returns the user as it is by then."""
+    validate_only: _builtins.bool
+    """Checks everything, changes nothing, and returns what would be."""
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedScalarFieldContainer[_document_pb2.Document.ValueType]:
+        """Which documents; all three when empty."""
+
+    @_builtins.property
+    def expected_etags(self) -> _user_pb2.MetadataEtags:
+        """The versions that the write expects; any mismatch writes nothing and is ETAG_MISMATCH."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        change_id: _builtins.int = ...,
+        documents: _abc.Iterable[_document_pb2.Document.ValueType] | None = ...,
+        expected_etags: _user_pb2.MetadataEtags | None = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_etags", b"expected_etags"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_id", b"change_id", "documents", b"documents", "expected_etags", b"expected_etags", "request_id", b"request_id", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreUserMetadataRequest: _TypeAlias = RestoreUserMetadataRequest  # noqa: Y015
+
+@_typing.final
+class RestoreUserMetadataResponse(_message.Message):
+    """Response of RestoreUserMetadata."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user(self) -> _user_pb2.User:
+        """The user after the write."""
+
+    def __init__(
+        self,
+        *,
+        user: _user_pb2.User | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreUserMetadataResponse: _TypeAlias = RestoreUserMetadataResponse  # noqa: Y015
+
+@_typing.final
+class WatchUsersRequest(_message.Message):
+    """Request of WatchUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    INCLUDE_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Where to go on: the `resume_token` of the last response that was dealt with, used with the same filter. Empty is
+    from now on.
+    """
+    filter: _builtins.str
+    """Which users: an AIP-160 filter on the user after the change, as in ListUsers; empty is all."""
+    include_snapshot: _builtins.bool
+    """Whether to send the users as they are first. Only without a resume token; a snapshot that was cut off goes on
+    with the token of its last response.
+    """
+    def __init__(
+        self,
+        *,
+        resume_token: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        include_snapshot: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "include_snapshot", b"include_snapshot", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchUsersRequest: _TypeAlias = WatchUsersRequest  # noqa: Y015
+
+@_typing.final
+class WatchUsersResponse(_message.Message):
+    """Response of WatchUsers: as many events as were waiting; without any it is a bookmark, sent while nothing happens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """From where to go on after these events. Opaque; it survives restarts of the server."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchUsersEvent]:
+        """What happened, in the order of commits."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___WatchUsersEvent] | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchUsersResponse: _TypeAlias = WatchUsersResponse  # noqa: Y015
+
+@_typing.final
+class WatchUsersEvent(_message.Message):
+    """One thing that a watcher is told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_USER_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    LEFT_FILTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def snapshot_user(self) -> Global___SnapshotUser:
+        """A user as it is, while the snapshot is sent. Changes that follow may be older: compare their `change_id`."""
+
+    @_builtins.property
+    def change(self) -> _user_change_pb2.UserChange:
+        """A write."""
+
+    @_builtins.property
+    def left_filter(self) -> Global___LeftFilter:
+        """A user that the filter does not match any more."""
+
+    def __init__(
+        self,
+        *,
+        snapshot_user: Global___SnapshotUser | None = ...,
+        change: _user_change_pb2.UserChange | None = ...,
+        left_filter: Global___LeftFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "event", b"event", "left_filter", b"left_filter", "snapshot_user", b"snapshot_user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "event", b"event", "left_filter", b"left_filter", "snapshot_user", b"snapshot_user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["snapshot_user", "change", "left_filter"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___WatchUsersEvent: _TypeAlias = WatchUsersEvent  # noqa: Y015
+
+@_typing.final
+class SnapshotUser(_message.Message):
+    """A user of the snapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
+    change_id: _builtins.int
+    """The last change that is in it."""
+    @_builtins.property
+    def user(self) -> _user_pb2.User:
+        """The user."""
+
+    def __init__(
+        self,
+        *,
+        user: _user_pb2.User | None = ...,
+        change_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_id", b"change_id", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotUser: _TypeAlias = SnapshotUser  # noqa: Y015
+
+@_typing.final
+class LeftFilter(_message.Message):
+    """A user that the filter matched before a change and does not match after it, or that was erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Which user."""
+    change_id: _builtins.int
+    """The change that did it."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        change_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_id", b"change_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeftFilter: _TypeAlias = LeftFilter  # noqa: Y015
 
 @_typing.final
 class GetSignUpRequest(_message.Message):

@@ -84,6 +84,21 @@ class BackendServiceStub(object):
                 request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataRequest.SerializeToString,
                 response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataResponse.FromString,
                 _registered_method=True)
+        self.ListUserChanges = channel.unary_unary(
+                '/usermeta.backend.v1.BackendService/ListUserChanges',
+                request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListUserChangesRequest.SerializeToString,
+                response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListUserChangesResponse.FromString,
+                _registered_method=True)
+        self.RestoreUserMetadata = channel.unary_unary(
+                '/usermeta.backend.v1.BackendService/RestoreUserMetadata',
+                request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.RestoreUserMetadataRequest.SerializeToString,
+                response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.RestoreUserMetadataResponse.FromString,
+                _registered_method=True)
+        self.WatchUsers = channel.unary_stream(
+                '/usermeta.backend.v1.BackendService/WatchUsers',
+                request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.WatchUsersRequest.SerializeToString,
+                response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.WatchUsersResponse.FromString,
+                _registered_method=True)
         self.GetSignUp = channel.unary_unary(
                 '/usermeta.backend.v1.BackendService/GetSignUp',
                 request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.GetSignUpRequest.SerializeToString,
@@ -216,6 +231,33 @@ class BackendServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUserChanges(self, request, context):
+        """Lists what was written to a user, newest first. Works for an erased user too, whose changes are then empty.
+        Needs read.
+        Errors: USER_NOT_FOUND, PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreUserMetadata(self, request, context):
+        """Writes documents as they were right after a change: a write as any other, with its own change. Needs write.
+        Errors: USER_NOT_FOUND, CHANGE_NOT_FOUND, ETAG_MISMATCH, METADATA_TOO_LARGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchUsers(self, request, context):
+        """Follows what is written to users: in the order of commits, at least once, from a resume token or from now on.
+        The stream goes on until the client ends it. Needs read.
+        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, FILTER_INVALID; WATCH_TOO_SLOW, when the client does not keep up
+        (metadata: `resume_token`, from where to go on); CREDENTIAL_INVALID or CREDENTIAL_EXPIRED, when the key ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetSignUp(self, request, context):
         """Returns a sign-up. Needs read.
         Errors: SIGN_UP_NOT_FOUND.
@@ -336,6 +378,21 @@ def add_BackendServiceServicer_to_server(servicer, server):
                     servicer.BatchMergeUserMetadata,
                     request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataRequest.FromString,
                     response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataResponse.SerializeToString,
+            ),
+            'ListUserChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUserChanges,
+                    request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListUserChangesRequest.FromString,
+                    response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListUserChangesResponse.SerializeToString,
+            ),
+            'RestoreUserMetadata': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreUserMetadata,
+                    request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.RestoreUserMetadataRequest.FromString,
+                    response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.RestoreUserMetadataResponse.SerializeToString,
+            ),
+            'WatchUsers': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchUsers,
+                    request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.WatchUsersRequest.FromString,
+                    response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.WatchUsersResponse.SerializeToString,
             ),
             'GetSignUp': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSignUp,
@@ -631,6 +688,87 @@ class BackendService(object):
             '/usermeta.backend.v1.BackendService/BatchMergeUserMetadata',
             usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataRequest.SerializeToString,
             usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUserChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.backend.v1.BackendService/ListUserChanges',
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListUserChangesRequest.SerializeToString,
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListUserChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreUserMetadata(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.backend.v1.BackendService/RestoreUserMetadata',
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.RestoreUserMetadataRequest.SerializeToString,
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.RestoreUserMetadataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/usermeta.backend.v1.BackendService/WatchUsers',
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.WatchUsersRequest.SerializeToString,
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.WatchUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,6 +78,21 @@ class BackendServiceStub:
     Errors: where `atomic`, the first failing item's, with its `index` in the metadata; otherwise an item's error is
     in its result.
     """
+    ListUserChanges: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.ListUserChangesRequest, _backend_service_pb2.ListUserChangesResponse]
+    """Lists what was written to a user, newest first. Works for an erased user too, whose changes are then empty.
+    Needs read.
+    Errors: USER_NOT_FOUND, PAGE_TOKEN_INVALID.
+    """
+    RestoreUserMetadata: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.RestoreUserMetadataRequest, _backend_service_pb2.RestoreUserMetadataResponse]
+    """Writes documents as they were right after a change: a write as any other, with its own change. Needs write.
+    Errors: USER_NOT_FOUND, CHANGE_NOT_FOUND, ETAG_MISMATCH, METADATA_TOO_LARGE.
+    """
+    WatchUsers: _grpc.UnaryStreamMultiCallable[_backend_service_pb2.WatchUsersRequest, _backend_service_pb2.WatchUsersResponse]
+    """Follows what is written to users: in the order of commits, at least once, from a resume token or from now on.
+    The stream goes on until the client ends it. Needs read.
+    Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, FILTER_INVALID; WATCH_TOO_SLOW, when the client does not keep up
+    (metadata: `resume_token`, from where to go on); CREDENTIAL_INVALID or CREDENTIAL_EXPIRED, when the key ends.
+    """
     GetSignUp: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.GetSignUpRequest, _backend_service_pb2.GetSignUpResponse]
     """Returns a sign-up. Needs read.
     Errors: SIGN_UP_NOT_FOUND.
@@ -164,6 +179,21 @@ class BackendServiceAsyncStub(BackendServiceStub):
     """Merges into the documents of up to 100 users, in one transaction; each item sees the earlier ones. Needs write.
     Errors: where `atomic`, the first failing item's, with its `index` in the metadata; otherwise an item's error is
     in its result.
+    """
+    ListUserChanges: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.ListUserChangesRequest, _backend_service_pb2.ListUserChangesResponse]  # type: ignore[assignment]
+    """Lists what was written to a user, newest first. Works for an erased user too, whose changes are then empty.
+    Needs read.
+    Errors: USER_NOT_FOUND, PAGE_TOKEN_INVALID.
+    """
+    RestoreUserMetadata: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.RestoreUserMetadataRequest, _backend_service_pb2.RestoreUserMetadataResponse]  # type: ignore[assignment]
+    """Writes documents as they were right after a change: a write as any other, with its own change. Needs write.
+    Errors: USER_NOT_FOUND, CHANGE_NOT_FOUND, ETAG_MISMATCH, METADATA_TOO_LARGE.
+    """
+    WatchUsers: _aio.UnaryStreamMultiCallable[_backend_service_pb2.WatchUsersRequest, _backend_service_pb2.WatchUsersResponse]  # type: ignore[assignment]
+    """Follows what is written to users: in the order of commits, at least once, from a resume token or from now on.
+    The stream goes on until the client ends it. Needs read.
+    Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, FILTER_INVALID; WATCH_TOO_SLOW, when the client does not keep up
+    (metadata: `resume_token`, from where to go on); CREDENTIAL_INVALID or CREDENTIAL_EXPIRED, when the key ends.
     """
     GetSignUp: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.GetSignUpRequest, _backend_service_pb2.GetSignUpResponse]  # type: ignore[assignment]
     """Returns a sign-up. Needs read.
@@ -302,6 +332,39 @@ class BackendServiceServicer(metaclass=_abc_1.ABCMeta):
         """Merges into the documents of up to 100 users, in one transaction; each item sees the earlier ones. Needs write.
         Errors: where `atomic`, the first failing item's, with its `index` in the metadata; otherwise an item's error is
         in its result.
+        """
+
+    @_abc_1.abstractmethod
+    def ListUserChanges(
+        self,
+        request: _backend_service_pb2.ListUserChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backend_service_pb2.ListUserChangesResponse, _abc.Awaitable[_backend_service_pb2.ListUserChangesResponse]]:
+        """Lists what was written to a user, newest first. Works for an erased user too, whose changes are then empty.
+        Needs read.
+        Errors: USER_NOT_FOUND, PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def RestoreUserMetadata(
+        self,
+        request: _backend_service_pb2.RestoreUserMetadataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backend_service_pb2.RestoreUserMetadataResponse, _abc.Awaitable[_backend_service_pb2.RestoreUserMetadataResponse]]:
+        """Writes documents as they were right after a change: a write as any other, with its own change. Needs write.
+        Errors: USER_NOT_FOUND, CHANGE_NOT_FOUND, ETAG_MISMATCH, METADATA_TOO_LARGE.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchUsers(
+        self,
+        request: _backend_service_pb2.WatchUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_backend_service_pb2.WatchUsersResponse], _abc.AsyncIterator[_backend_service_pb2.WatchUsersResponse]]:
+        """Follows what is written to users: in the order of commits, at least once, from a resume token or from now on.
+        The stream goes on until the client ends it. Needs read.
+        Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, FILTER_INVALID; WATCH_TOO_SLOW, when the client does not keep up
+        (metadata: `resume_token`, from where to go on); CREDENTIAL_INVALID or CREDENTIAL_EXPIRED, when the key ends.
         """
 
     @_abc_1.abstractmethod

@@ -69,6 +69,11 @@ class FrontendServiceStub(object):
                 request_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetUserRequest.SerializeToString,
                 response_deserializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetUserResponse.FromString,
                 _registered_method=True)
+        self.WatchUser = channel.unary_stream(
+                '/usermeta.frontend.v1.FrontendService/WatchUser',
+                request_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.WatchUserRequest.SerializeToString,
+                response_deserializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.WatchUserResponse.FromString,
+                _registered_method=True)
         self.UpdateUser = channel.unary_unary(
                 '/usermeta.frontend.v1.FrontendService/UpdateUser',
                 request_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.UpdateUserRequest.SerializeToString,
@@ -156,6 +161,15 @@ class FrontendServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchUser(self, request, context):
+        """Returns the user of the session, and again whenever something visible changes; only the newest state is sent to a
+        client that does not keep up. The stream ends with the session.
+        Errors: USER_BANNED, USER_NOT_FOUND or CREDENTIAL_EXPIRED, when the user or the session ends meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateUser(self, request, context):
         """Changes the user's profile: `username`, `first_name`, `last_name`, `image_url`.
         Errors: ETAG_MISMATCH, IDENTIFIER_TAKEN, REQUEST_ID_REUSED.
@@ -232,6 +246,11 @@ def add_FrontendServiceServicer_to_server(servicer, server):
                     servicer.GetUser,
                     request_deserializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetUserRequest.FromString,
                     response_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetUserResponse.SerializeToString,
+            ),
+            'WatchUser': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchUser,
+                    request_deserializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.WatchUserRequest.FromString,
+                    response_serializer=usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.WatchUserResponse.SerializeToString,
             ),
             'UpdateUser': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateUser,
@@ -409,6 +428,33 @@ class FrontendService(object):
             '/usermeta.frontend.v1.FrontendService/GetUser',
             usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetUserRequest.SerializeToString,
             usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.GetUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/usermeta.frontend.v1.FrontendService/WatchUser',
+            usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.WatchUserRequest.SerializeToString,
+            usermeta_dot_frontend_dot_v1_dot_frontend__service__pb2.WatchUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

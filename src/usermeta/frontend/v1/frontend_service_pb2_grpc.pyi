@@ -63,6 +63,11 @@ class FrontendServiceStub:
     """
     GetUser: _grpc.UnaryUnaryMultiCallable[_frontend_service_pb2.GetUserRequest, _frontend_service_pb2.GetUserResponse]
     """Returns the user of the session."""
+    WatchUser: _grpc.UnaryStreamMultiCallable[_frontend_service_pb2.WatchUserRequest, _frontend_service_pb2.WatchUserResponse]
+    """Returns the user of the session, and again whenever something visible changes; only the newest state is sent to a
+    client that does not keep up. The stream ends with the session.
+    Errors: USER_BANNED, USER_NOT_FOUND or CREDENTIAL_EXPIRED, when the user or the session ends meanwhile.
+    """
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_frontend_service_pb2.UpdateUserRequest, _frontend_service_pb2.UpdateUserResponse]
     """Changes the user's profile: `username`, `first_name`, `last_name`, `image_url`.
     Errors: ETAG_MISMATCH, IDENTIFIER_TAKEN, REQUEST_ID_REUSED.
@@ -123,6 +128,11 @@ class FrontendServiceAsyncStub(FrontendServiceStub):
     """
     GetUser: _aio.UnaryUnaryMultiCallable[_frontend_service_pb2.GetUserRequest, _frontend_service_pb2.GetUserResponse]  # type: ignore[assignment]
     """Returns the user of the session."""
+    WatchUser: _aio.UnaryStreamMultiCallable[_frontend_service_pb2.WatchUserRequest, _frontend_service_pb2.WatchUserResponse]  # type: ignore[assignment]
+    """Returns the user of the session, and again whenever something visible changes; only the newest state is sent to a
+    client that does not keep up. The stream ends with the session.
+    Errors: USER_BANNED, USER_NOT_FOUND or CREDENTIAL_EXPIRED, when the user or the session ends meanwhile.
+    """
     UpdateUser: _aio.UnaryUnaryMultiCallable[_frontend_service_pb2.UpdateUserRequest, _frontend_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
     """Changes the user's profile: `username`, `first_name`, `last_name`, `image_url`.
     Errors: ETAG_MISMATCH, IDENTIFIER_TAKEN, REQUEST_ID_REUSED.
@@ -210,6 +220,17 @@ class FrontendServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_frontend_service_pb2.GetUserResponse, _abc.Awaitable[_frontend_service_pb2.GetUserResponse]]:
         """Returns the user of the session."""
+
+    @_abc_1.abstractmethod
+    def WatchUser(
+        self,
+        request: _frontend_service_pb2.WatchUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_frontend_service_pb2.WatchUserResponse], _abc.AsyncIterator[_frontend_service_pb2.WatchUserResponse]]:
+        """Returns the user of the session, and again whenever something visible changes; only the newest state is sent to a
+        client that does not keep up. The stream ends with the session.
+        Errors: USER_BANNED, USER_NOT_FOUND or CREDENTIAL_EXPIRED, when the user or the session ends meanwhile.
+        """
 
     @_abc_1.abstractmethod
     def UpdateUser(

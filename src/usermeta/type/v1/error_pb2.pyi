@@ -54,12 +54,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: a page token is not one of this list, or was damaged. Metadata: `field`."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 14
     """INVALID_ARGUMENT: the request_id was used for another request within 24 hours. Metadata: `request_id`."""
+    ERROR_REASON_RESUME_TOKEN_INVALID: _ErrorReason.ValueType  # 32
+    """INVALID_ARGUMENT: a resume token is not one of this watch, or was damaged. Metadata: `field`."""
+    ERROR_REASON_RESUME_TOKEN_EXPIRED: _ErrorReason.ValueType  # 33
+    """OUT_OF_RANGE: what follows a resume token is no longer kept: take a snapshot, and watch from there."""
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 15
     """NOT_FOUND: no such user."""
     ERROR_REASON_SECRET_KEY_NOT_FOUND: _ErrorReason.ValueType  # 16
     """NOT_FOUND: no such secret key."""
     ERROR_REASON_SIGN_UP_NOT_FOUND: _ErrorReason.ValueType  # 27
     """NOT_FOUND: no such sign-up."""
+    ERROR_REASON_CHANGE_NOT_FOUND: _ErrorReason.ValueType  # 31
+    """NOT_FOUND: no such change of this user, or one that was trimmed or erased."""
     ERROR_REASON_IDENTIFIER_TAKEN: _ErrorReason.ValueType  # 17
     """ALREADY_EXISTS: an identifier is another user's. Metadata: `field`."""
     ERROR_REASON_PATCH_TEST_FAILED: _ErrorReason.ValueType  # 18
@@ -78,6 +84,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED: an expected etag is not the current one. Metadata: each mismatched document (or `profile`) and its current etag."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 22
     """RESOURCE_EXHAUSTED: the server has more work than it can take; retry later."""
+    ERROR_REASON_WATCH_TOO_SLOW: _ErrorReason.ValueType  # 34
+    """RESOURCE_EXHAUSTED: the watcher does not keep up. Metadata: `resume_token`, from where to go on."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 23
     """UNAVAILABLE: the store cannot be reached; retry later. A write may have happened: retry it with its request_id."""
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 24
@@ -123,12 +131,18 @@ ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 26
 """INVALID_ARGUMENT: a page token is not one of this list, or was damaged. Metadata: `field`."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 14
 """INVALID_ARGUMENT: the request_id was used for another request within 24 hours. Metadata: `request_id`."""
+ERROR_REASON_RESUME_TOKEN_INVALID: ErrorReason.ValueType  # 32
+"""INVALID_ARGUMENT: a resume token is not one of this watch, or was damaged. Metadata: `field`."""
+ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 33
+"""OUT_OF_RANGE: what follows a resume token is no longer kept: take a snapshot, and watch from there."""
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 15
 """NOT_FOUND: no such user."""
 ERROR_REASON_SECRET_KEY_NOT_FOUND: ErrorReason.ValueType  # 16
 """NOT_FOUND: no such secret key."""
 ERROR_REASON_SIGN_UP_NOT_FOUND: ErrorReason.ValueType  # 27
 """NOT_FOUND: no such sign-up."""
+ERROR_REASON_CHANGE_NOT_FOUND: ErrorReason.ValueType  # 31
+"""NOT_FOUND: no such change of this user, or one that was trimmed or erased."""
 ERROR_REASON_IDENTIFIER_TAKEN: ErrorReason.ValueType  # 17
 """ALREADY_EXISTS: an identifier is another user's. Metadata: `field`."""
 ERROR_REASON_PATCH_TEST_FAILED: ErrorReason.ValueType  # 18
@@ -147,6 +161,8 @@ ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 21
 """ABORTED: an expected etag is not the current one. Metadata: each mismatched document (or `profile`) and its current etag."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 22
 """RESOURCE_EXHAUSTED: the server has more work than it can take; retry later."""
+ERROR_REASON_WATCH_TOO_SLOW: ErrorReason.ValueType  # 34
+"""RESOURCE_EXHAUSTED: the watcher does not keep up. Metadata: `resume_token`, from where to go on."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 23
 """UNAVAILABLE: the store cannot be reached; retry later. A write may have happened: retry it with its request_id."""
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 24

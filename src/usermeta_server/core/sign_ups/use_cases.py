@@ -21,6 +21,8 @@ from usermeta_server.ids import Stamp
 from usermeta_server.model import (
     HOUR,
     SECOND,
+    Actor,
+    ChangeKind,
     Document,
     ShownSignUp,
     SignUp,
@@ -33,6 +35,8 @@ from usermeta_server.store.base import Reads, Store, Transaction
 
 _SESSION_WITHIN: Final = 600 * SECOND
 """How long after its completion a sign-up still gives a session."""
+
+_SWEEPER: Final = Actor("operator", "sweeper")
 
 Values = Mapping[str, str | bool]
 Documents = Mapping[Document, JsonObject]
@@ -192,7 +196,7 @@ class SignUps:
             if viewer is Viewer.SELF and self._rules.attested:
                 raise UsermetaError(Reason.SIGN_UP_NOT_ATTESTED)
             _check_etag(viewer, shown.record, expected_etag)
-            user = new_user(transaction, stamp, _copied(shown.record))
+            user = new_user(transaction, stamp, _copied(shown.record), kind=ChangeKind.SIGN_UP_COMPLETED)
             claim(transaction, user, claimed, "sign_up")
             closed = close(transaction, stamp, shown.record, after, user.id)
             return self._completion(viewer, closed, user, stamp.now)
@@ -214,7 +218,7 @@ class SignUps:
         ids = await self._store.sign_ups_to_sweep(_now(), limit)
 
         def change(transaction: Transaction) -> None:
-            stamp = Stamp(transaction.now, real=True)
+            stamp = Stamp(transaction.now, True, _SWEEPER, "")  # noqa: FBT003  # a tuple
             for sign_up_id in ids:
                 sign_up = transaction.sign_ups.get(sign_up_id)
                 if sign_up is None or sign_up.sweep_time > transaction.now:

@@ -12,9 +12,10 @@ from typing import Any, Final, TypeVar
 import aiosqlite
 
 from usermeta_server.errors import OperatorError, Reason, UsermetaError
-from usermeta_server.model import Identifier, SecretKey, SigningKey, SignUp, User
-from usermeta_server.store.base import Mutation, Reads, Transaction
+from usermeta_server.model import Change, ChangeKind, Identifier, SecretKey, SigningKey, SignUp, User
+from usermeta_server.store.base import ChangeListener, Mutation, Position, Reads, Transaction
 from usermeta_server.store.cache import UserCache
+from usermeta_server.store.sqlite import history
 from usermeta_server.store.sqlite.migrate import check_schema, migrate, migrations
 from usermeta_server.store.sqlite.ownership import Ownership
 from usermeta_server.store.sqlite.tables import (
@@ -43,6 +44,12 @@ _WRITER_PRAGMAS: Final = (
 # Two connections that may checkpoint one WAL file can corrupt it in the SQLite of most systems (up to 3.51.2).
 _READER_PRAGMAS: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -65536")
 
+_SWEEP_REQUESTS: Final = """
+    DELETE FROM requests
+    WHERE number IN (SELECT number FROM requests ORDER BY number LIMIT :limit) AND expire_time <= :now
+    RETURNING number
+"""
+
 
 def _now() -> int:
     return time.time_ns() // 1000
@@ -60,6 +67,7 @@ class SqliteStore:
         self._reading = reading
         self._cache = UserCache(cache_bytes, self._fetch_users)
         self._writer = Writer(self)
+        self._listeners: list[ChangeListener] = []
         self._version = 0
         self._now = 0
         self._clock: Callable[[], int] = _now
@@ -124,6 +132,7 @@ class SqliteStore:
                 rows = [sql.to_row(key, row) for key, row in changed.items() if row is not None]
                 await self._execute_many(sql.delete, gone)
                 await self._execute_many(sql.upsert, rows)
+            await self._write_history(transaction.changes)
             await self._writing.execute_fetchall(
                 "UPDATE state SET value = ? WHERE name = 'version'", (transaction.version,)
             )
@@ -134,6 +143,16 @@ class SqliteStore:
                 await self._writing.execute_fetchall("ROLLBACK")
             raise
         self._cache.end_write(users)
+        if transaction.changes:
+            for listener in self._listeners:
+                listener(transaction.changes)
+
+    async def _write_history(self, changes: Sequence[Change]) -> None:
+        await self._execute_many(history.INSERT, history.rows_of(changes))
+        tombstones = [change for change in changes if change.kind is ChangeKind.DELETED]
+        erased = [(change.before.version,) for change in tombstones if change.before]
+        await self._execute_many(history.ERASE, erased)
+        await self._execute_many(history.MARK_ERASED, [(change.user_id, change.id) for change in tombstones])
 
     async def _execute_many(self, sql: str, rows: Sequence[Row]) -> None:
         if rows:
@@ -144,15 +163,22 @@ class SqliteStore:
         return await self._writer.between_batches(lambda: self._sweep(limit))
 
     async def _sweep(self, limit: int) -> int:
-        gone = await self._writing.execute_fetchall(
-            """
-            DELETE FROM requests
-            WHERE number IN (SELECT number FROM requests ORDER BY number LIMIT :limit) AND expire_time <= :now
-            RETURNING number
-            """,
-            {"limit": limit, "now": self._clock()},
-        )
-        return len(list(gone))
+        return await self._delete(_SWEEP_REQUESTS, {"limit": limit, "now": self._clock()})
+
+    async def _delete(self, sql: str, parameters: Mapping[str, Any]) -> int:
+        return len(list(await self._writing.execute_fetchall(sql, dict(parameters))))
+
+    async def trim_changes(self, older_than: int, keep: int, limit: int = 1000) -> int:
+        """See `Store.trim_changes`."""
+        rows = list(await self._fetch(history.NTH_NEWEST, (keep,)))
+        beyond = rows[0][0] if rows else 0
+        parameters = {"older_than": older_than, "beyond": beyond, "limit": limit}
+        return await self._writer.between_batches(lambda: self._trim(parameters))
+
+    async def _trim(self, parameters: Mapping[str, int]) -> int:
+        # Marked first: a crash in between must not leave a gap that nobody can tell.
+        await self._writing.execute_fetchall(history.MARK_TRIMMED)
+        return await self._delete(history.TRIM, parameters)
 
     # Reading
 
@@ -188,6 +214,42 @@ class SqliteStore:
         )
         return [secret_key_from_row(row) for row in rows]
 
+    def subscribe(self, listener: ChangeListener) -> None:
+        """See `Store.subscribe`."""
+        self._listeners.append(listener)
+
+    async def last_change(self) -> Position:
+        """See `Store.last_change`."""
+        return next((Position(*row) for row in await self._fetch(history.LAST, ())), Position(0, b""))
+
+    async def is_kept(self, position: Position) -> bool:
+        """See `Store.is_kept`."""
+        rows = await self._fetch(history.IS_KEPT, position._asdict())
+        return any(row[0] for row in rows)
+
+    async def find_change(self, change_id: int) -> Change | None:
+        """See `Store.find_change`."""
+        return next(map(history.change_from_row, await self._fetch(history.FIND, (change_id,))), None)
+
+    async def changes_after(self, change_id: int, limit: int) -> Sequence[Change]:
+        """See `Store.changes_after`."""
+        return [history.change_from_row(row) for row in await self._fetch(history.AFTER, (change_id, limit))]
+
+    async def user_changes(self, user_id: str, before_id: int, limit: int) -> Sequence[Change]:
+        """See `Store.user_changes`."""
+        if before_id:
+            found = await self._fetch(history.PREVIOUS, (before_id, user_id))
+        else:
+            found = await self._fetch(history.NEWEST_OF_USER, {"user_id": user_id})
+        start = next((row[0] for row in found), 0)
+        rows = await self._fetch(history.OF_USER, {"start": start or 0, "limit": limit})
+        return [history.change_from_row(row) for row in rows]
+
+    async def users_after(self, user_id: str, limit: int) -> Sequence[User]:
+        """See `Store.users_after`."""
+        rows = await self._fetch(f"SELECT {USER_COLUMNS} FROM users WHERE id > ? ORDER BY id LIMIT ?", (user_id, limit))
+        return [user_from_row(row) for row in rows]
+
     async def sign_up(self, sign_up_id: str) -> SignUp | None:
         """See `Store.sign_up`."""
         rows = await self._fetch(f"SELECT {SIGN_UP_COLUMNS} FROM sign_ups WHERE id = ?", (sign_up_id,))
@@ -215,7 +277,7 @@ class SqliteStore:
         )
         return [SigningKey._make(row) for row in rows]
 
-    async def _fetch(self, sql: str, parameters: Sequence[Any]) -> Iterable[Row]:
+    async def _fetch(self, sql: str, parameters: Sequence[Any] | dict[str, Any]) -> Iterable[Row]:
         try:
             return await self._reading.execute_fetchall(sql, parameters)
         except (sqlite3.Error, ValueError) as error:  # aiosqlite raises ValueError once it is closed

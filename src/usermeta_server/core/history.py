@@ -1,0 +1,62 @@
+"""The use cases about history: list what was written, and write it again."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from usermeta_server import policy
+from usermeta_server.audience import Caller
+from usermeta_server.core.documents import load
+from usermeta_server.core.metadata import Edit, Metadata, MetadataWrite
+from usermeta_server.core.writes import Intent
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.model import Change, Document, User
+from usermeta_server.store.base import Store
+
+
+class Restoration(NamedTuple):
+    """What is to be restored: documents of a user, as they were right after a change; and the etags that it expects."""
+
+    user_id: str
+    change_id: int
+    documents: Collection[Document]
+    expected_etags: Mapping[Document, str]
+
+
+class History:
+    """The use cases about history."""
+
+    def __init__(self, store: Store, metadata: Metadata) -> None:
+        """Make them with the use cases that write documents: restoring is such a write."""
+        self._store = store
+        self._metadata = metadata
+
+    async def list(self, user_id: str, before_id: int, limit: int) -> Sequence[Change]:
+        """Return up to `limit` changes of a user, newest first; with `before_id` those older than that change.
+
+        Raises:
+            UsermetaError: USER_NOT_FOUND.
+        """
+        changes = await self._store.user_changes(user_id, before_id, limit)
+        if not changes and not before_id and await self._store.user(user_id) is None:
+            raise UsermetaError(Reason.USER_NOT_FOUND)
+        return changes
+
+    async def restore(self, caller: Caller, restoration: Restoration, intent: Intent) -> User:
+        """Write documents as they were right after a change.
+
+        Raises:
+            UsermetaError: USER_NOT_FOUND, CHANGE_NOT_FOUND, ETAG_MISMATCH, and what limits raise.
+        """
+        user_id, documents = restoration.user_id, restoration.documents
+        change = await self._store.find_change(restoration.change_id)
+        if await self._store.user(user_id) is None:
+            raise UsermetaError(Reason.USER_NOT_FOUND)
+        if change is None or change.user_id != user_id or change.after is None:
+            raise UsermetaError(Reason.CHANGE_NOT_FOUND)
+        edits = {document: _as_in(change.after, document) for document in documents}
+        grant = policy.grant_write(caller, user_id, documents)
+        return await self._metadata.write(MetadataWrite(caller, grant, edits, restoration.expected_etags), intent)
+
+
+def _as_in(user: User, document: Document) -> Edit:
+    return lambda _: load(user.document(document))

@@ -1,0 +1,148 @@
+"""The hub: every change passes it, in the order of commits, on its way to those who watch.
+
+It keeps the changes of late, once, for all watches together; a watch is a place in them. So memory is bounded
+whatever watchers do, and publishing costs the writer next to nothing. A watch that falls behind what is kept is ended.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.model import Actor, Change, ChangeKind, User
+from usermeta_server.policy import VISIBLE, Viewer
+
+_OVERHEAD: Final = 1000
+_ENDING: Final = (ChangeKind.BANNED, ChangeKind.DELETED)
+
+
+class Watch:
+    """One watcher: what wakes it, and what ends it."""
+
+    def __init__(self, principal_id: str) -> None:
+        """Watch for a principal, on the running event loop."""
+        self.principal_id = principal_id
+        self.wake = asyncio.Event()
+        self.ended: asyncio.Future[UsermetaError] = asyncio.get_running_loop().create_future()
+        self.position = 0
+        self.live = False
+
+    def end(self, error: UsermetaError) -> None:
+        """End the watch, if it has not been ended already."""
+        if not self.ended.done():
+            self.ended.set_result(error)
+            self.wake.set()
+
+
+class Hub:
+    """Where changes pass."""
+
+    def __init__(self, newest: int, *, max_changes: int = 10_000, max_bytes: int = 64 << 20) -> None:
+        """Begin after the newest change there is, keeping so many changes and bytes (about) at the most."""
+        self._changes: deque[Change] = deque()
+        self._bytes = 0
+        self._floor = newest
+        self._max_changes = max_changes
+        self._max_bytes = max_bytes
+        self._watches: set[Watch] = set()
+        self._own: dict[str, set[Watch]] = {}
+        self._closed = False
+
+    def join(self, watch: Watch, user_id: str = "") -> None:
+        """Let a watch be woken: by every change, or by those that the user of this id may see.
+
+        Raises:
+            UsermetaError: SHUTTING_DOWN.
+        """
+        if self._closed:
+            raise UsermetaError(Reason.SHUTTING_DOWN)
+        (self._own.setdefault(user_id, set()) if user_id else self._watches).add(watch)
+
+    def leave(self, watch: Watch, user_id: str = "") -> None:
+        """Forget a watch."""
+        self._watches.discard(watch)
+        own = self._own.get(user_id)
+        if own is not None:
+            own.discard(watch)
+            if not own:
+                del self._own[user_id]
+
+    def publish(self, changes: Sequence[Change]) -> None:
+        """Take in what was committed, and wake who watches."""
+        for change in changes:
+            self._changes.append(change)
+            self._bytes += _weight(change)
+            own = self._own.get(change.user_id)
+            if own and (change.kind in _ENDING or not VISIBLE[Viewer.SELF].isdisjoint(change.parts)):
+                for watch in own:
+                    watch.wake.set()
+        self._erase({change.user_id for change in changes if change.kind is ChangeKind.DELETED})
+        self._drop_oldest()
+        for watch in self._watches:
+            watch.wake.set()
+
+    def _erase(self, user_ids: set[str]) -> None:
+        """Keep of users that were erased what history keeps: that there were changes, and the tombstone."""
+        if not user_ids:
+            return
+        self._changes = deque(
+            change if change.user_id not in user_ids or change.kind is ChangeKind.DELETED else _erased(change)
+            for change in self._changes
+        )
+        self._bytes = sum(map(_weight, self._changes))
+
+    def _drop_oldest(self) -> None:
+        floor = self._floor
+        while len(self._changes) > self._max_changes or self._bytes > self._max_bytes:
+            dropped = self._changes.popleft()
+            self._bytes -= _weight(dropped)
+            self._floor = dropped.id
+        if self._floor != floor:
+            for watch in self._watches:
+                if watch.live and watch.position < self._floor:
+                    watch.end(UsermetaError(Reason.WATCH_TOO_SLOW))
+
+    def after(self, change_id: int, limit: int) -> list[Change] | None:
+        """Return up to `limit` changes after one, None where they are not all kept here any more."""
+        if change_id < self._floor:
+            return None
+        found: list[Change] = []
+        for change in reversed(self._changes):
+            if change.id <= change_id:
+                break
+            found.append(change)
+        found.reverse()
+        return found[:limit]
+
+    def end(self, principal_id: str, error: UsermetaError) -> None:
+        """End the watches of a principal."""
+        for watch in self._all():
+            if watch.principal_id == principal_id:
+                watch.end(error)
+
+    def close(self) -> None:
+        """End all watches, and take no more."""
+        self._closed = True
+        for watch in self._all():
+            watch.end(UsermetaError(Reason.SHUTTING_DOWN))
+
+    def _all(self) -> list[Watch]:
+        return [*self._watches, *(watch for own in self._own.values() for watch in own)]
+
+
+def _erased(change: Change) -> Change:
+    actor = change.actor
+    if actor.principal.startswith("identity:"):
+        actor = Actor(actor.audience, "identity:")
+    return change._replace(actor=actor, request_id="", parts=(), before=None, after=None, erased=True)
+
+
+def _weight(change: Change) -> int:
+    return _OVERHEAD + _size(change.before) + _size(change.after)
+
+
+def _size(user: User | None) -> int:
+    if user is None:
+        return 0
+    return len(user.public_metadata) + len(user.private_metadata) + len(user.unsafe_metadata)

@@ -1,0 +1,170 @@
+"""Watching all users, as a backend does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from usermeta_server.audience import Caller
+from usermeta_server.core.tokens import Tokens
+from usermeta_server.core.watch.events import Event, Matches, SnapshotEvent, event_of
+from usermeta_server.core.watch.hub import Hub, Watch
+from usermeta_server.core.watch.own import OwnWatch, ends_with_credential
+from usermeta_server.errors import Reason, UsermetaError, invalid
+from usermeta_server.model import Change
+from usermeta_server.store.base import Position, Store
+
+if TYPE_CHECKING:
+    from usermeta_server.core.documents import Json
+
+_BATCH: Final = 200
+"""Changes, or users of a snapshot, that one response tells of at the most."""
+_IDLE_SECONDS: Final = 15.0
+"""How long a watch is silent before it sends a bookmark."""
+
+
+class Batch(NamedTuple):
+    """What a watcher is told at once, and the token with which it goes on after that."""
+
+    events: Sequence[Event]
+    resume_token: str
+
+
+class _Place(NamedTuple):
+    """Where a watch stands: after a change, and within the snapshot after a user (None when that is over)."""
+
+    position: Position
+    snapshot_after: str | None
+
+
+class WatchFilter(NamedTuple):
+    """Which users a watch is about: whether a user matches (None: all do), and the filter's canonical text."""
+
+    matches: Matches | None = None
+    text: str = ""
+
+
+class UsersWatch:
+    """One backend's watch of users."""
+
+    def __init__(self, store: Store, hub: Hub, tokens: Tokens, watch: Watch) -> None:
+        """Put the parts together; `Watches.users` makes them."""
+        self._store = store
+        self._hub = hub
+        self._tokens = tokens
+        self.watch = watch
+
+    async def batches(self, place: _Place, watched: WatchFilter) -> AsyncIterator[Batch]:
+        """Yield what there is to tell from a place on, for ever; a batch without events is a bookmark.
+
+        Raises:
+            UsermetaError: RESUME_TOKEN_EXPIRED, when what follows was trimmed before it was read; and what ended it.
+        """
+        yield Batch((), self._token(place, watched))
+        async for batch in self._snapshot(place, watched):
+            yield batch
+        position = place.position
+        while True:
+            changes = await self._next(position)
+            if changes:
+                position = Position(changes[-1].id, changes[-1].nonce)
+                self.watch.position = position.change_id
+            events = [event for change in changes if (event := event_of(change, watched.matches))]
+            if events or not changes:
+                yield Batch(events, self._token(_Place(position, None), watched))
+
+    async def _snapshot(self, place: _Place, watched: WatchFilter) -> AsyncIterator[Batch]:
+        after = place.snapshot_after
+        while after is not None:
+            users = await self._store.users_after(after, _BATCH)
+            after = users[-1].id if len(users) == _BATCH else None
+            events = [SnapshotEvent(user) for user in users if watched.matches is None or watched.matches(user)]
+            yield Batch(events, self._token(_Place(place.position, after), watched))
+
+    async def _next(self, position: Position) -> Sequence[Change]:
+        """Return the changes after a place; none after a while in which there were none."""
+        if self.watch.ended.done():
+            raise self.watch.ended.result()
+        self.watch.wake.clear()
+        changes: Sequence[Change] | None = self._hub.after(position.change_id, _BATCH)
+        if changes is None:
+            if self.watch.live:
+                raise UsermetaError(Reason.WATCH_TOO_SLOW)
+            changes = await self._store.changes_after(position.change_id, _BATCH)
+            if not await self._store.is_kept(position):
+                raise UsermetaError(Reason.RESUME_TOKEN_EXPIRED)
+            return changes
+        self.watch.live = True
+        self.watch.position = max(self.watch.position, position.change_id)
+        if not changes:
+            try:
+                await asyncio.wait_for(self.watch.wake.wait(), _IDLE_SECONDS)
+            except TimeoutError:
+                return ()
+            return await self._next(position)
+        return changes
+
+    def _token(self, place: _Place, watched: WatchFilter) -> str:
+        cursor: Json = [place.position.change_id, place.position.nonce.hex(), place.snapshot_after]
+        return self._tokens.make(_bound_to(watched), cursor)
+
+
+class Watches:
+    """Opens watches."""
+
+    def __init__(self, store: Store, hub: Hub, tokens: Tokens) -> None:
+        """Watch what passes a hub, on a store that has what went before."""
+        self._store = store
+        self._hub = hub
+        self._tokens = tokens
+
+    @asynccontextmanager
+    async def users(
+        self, caller: Caller, watched: WatchFilter, resume_token: str, *, snapshot: bool
+    ) -> AsyncIterator[tuple[Watch, AsyncIterator[Batch]]]:
+        """Open a watch of users, and close it in the end.
+
+        Yields:
+            The watch, and what there is to tell.
+
+        Raises:
+            UsermetaError: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED; FIELD_INVALID, for a snapshot with a token.
+        """
+        if resume_token and snapshot:
+            raise invalid("include_snapshot", "goes without a resume_token: a snapshot goes on with its own")
+        watch = Watch(caller.principal.id)
+        self._hub.join(watch)
+        try:
+            with ends_with_credential(watch, caller):
+                place = await self._place(watched, resume_token, snapshot=snapshot)
+                yield watch, UsersWatch(self._store, self._hub, self._tokens, watch).batches(place, watched)
+        finally:
+            self._hub.leave(watch)
+
+    async def _place(self, watched: WatchFilter, resume_token: str, *, snapshot: bool) -> _Place:
+        if not resume_token:
+            return _Place(await self._store.last_change(), "" if snapshot else None)
+        match self._tokens.read(_bound_to(watched), resume_token):
+            case [int(change_id), str(nonce), str() | None as after]:
+                position = Position(change_id, bytes.fromhex(nonce))
+            case _:
+                raise invalid("resume_token", "is of another version", reason=Reason.RESUME_TOKEN_INVALID)
+        if not await self._store.is_kept(position):
+            raise UsermetaError(Reason.RESUME_TOKEN_EXPIRED)
+        return _Place(position, after)
+
+    @asynccontextmanager
+    async def own(self, caller: Caller) -> AsyncIterator[OwnWatch]:
+        """Open a watch of the caller's own user, and close it in the end."""
+        user_id = caller.principal.user_id
+        watch = Watch(caller.principal.id)
+        self._hub.join(watch, user_id)
+        try:
+            with ends_with_credential(watch, caller):
+                yield OwnWatch(self._store, watch, caller)
+        finally:
+            self._hub.leave(watch, user_id)
+
+
+def _bound_to(watched: WatchFilter) -> str:
+    return f"WatchUsers {watched.text}"

@@ -1,0 +1,25 @@
+"""Sending on a stream, to a client that may not read."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from usermeta_server.core.watch.hub import Watch
+
+Send = Callable[[bytes], Awaitable[None]]
+"""Sends one response; returns when the client has room for it."""
+
+
+async def send_or_end(watch: Watch, send: Send, response: bytes) -> None:
+    """Send a response, unless the watch is ended first.
+
+    Raises:
+        UsermetaError: what ended the watch.
+    """
+    sending: asyncio.Future[Any] = asyncio.ensure_future(send(response))
+    ended: asyncio.Future[Any] = watch.ended
+    await asyncio.wait({sending, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if not sending.done():
+        sending.cancel()
+        raise watch.ended.result()
+    await sending

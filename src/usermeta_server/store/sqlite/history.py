@@ -1,0 +1,123 @@
+"""The history of users in SQLite: how changes are written, read, erased and trimmed."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import orjson
+
+from usermeta_server.model import Actor, Change, ChangeKind, User
+from usermeta_server.store.sqlite.tables import Row
+
+_COLUMNS: Final = "id, nonce, time, user_id, kind, audience, principal, request_id, parts, previous, state, erased"
+
+INSERT: Final = f"INSERT INTO changes ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+ERASE: Final = """
+    UPDATE changes
+    SET state = '', parts = '', request_id = '', erased = 1,
+        principal = CASE WHEN principal LIKE 'identity:%' THEN 'identity:' ELSE principal END
+    WHERE id IN (
+        WITH RECURSIVE chain (id) AS (
+            SELECT ?
+            UNION ALL
+            SELECT changes.previous FROM changes JOIN chain ON changes.id = chain.id WHERE changes.previous > 0
+        )
+        SELECT id FROM chain
+    )
+"""
+"""Takes the last change of the user to erase."""
+
+MARK_ERASED: Final = "INSERT OR REPLACE INTO erased_users (user_id, change_id) VALUES (?, ?)"
+
+_SELECT: Final = """
+    SELECT c.id, c.nonce, c.time, c.user_id, c.kind, c.audience, c.principal, c.request_id, c.parts, c.erased,
+        p.state, c.state
+    FROM changes AS c LEFT JOIN changes AS p ON p.id = c.previous
+"""
+
+FIND: Final = f"{_SELECT} WHERE c.id = ?"
+
+AFTER: Final = f"{_SELECT} WHERE c.id > ? ORDER BY c.id LIMIT ?"
+
+LAST: Final = "SELECT id, nonce FROM changes ORDER BY id DESC LIMIT 1"
+
+OF_USER: Final = f"""
+    WITH RECURSIVE chain (id, number) AS (
+        SELECT :start, 1
+        UNION ALL
+        SELECT changes.previous, number + 1 FROM changes JOIN chain ON changes.id = chain.id
+        WHERE changes.previous > 0 AND number < :limit
+    )
+    {_SELECT} JOIN chain ON c.id = chain.id ORDER BY c.id DESC
+"""
+
+NEWEST_OF_USER: Final = """
+    SELECT coalesce(
+        (SELECT version FROM users WHERE id = :user_id),
+        (SELECT change_id FROM erased_users WHERE user_id = :user_id)
+    )
+"""
+
+PREVIOUS: Final = "SELECT previous FROM changes WHERE id = ? AND user_id = ?"
+
+TRIM: Final = """
+    DELETE FROM changes
+    WHERE id IN (SELECT id FROM changes ORDER BY id LIMIT :limit)
+        AND (time < :older_than OR id <= :beyond)
+        AND id < (SELECT max(id) FROM changes)
+    RETURNING id
+"""
+
+MARK_TRIMMED: Final = "INSERT OR IGNORE INTO state (name, value) VALUES ('trimmed', 1)"
+"""From then on history does not begin at its beginning."""
+
+IS_KEPT: Final = """
+    SELECT CASE WHEN :change_id = 0
+        THEN NOT EXISTS (SELECT 1 FROM state WHERE name = 'trimmed')
+        ELSE EXISTS (SELECT 1 FROM changes WHERE id = :change_id AND nonce = :nonce)
+    END
+"""
+
+NTH_NEWEST: Final = "SELECT id FROM changes ORDER BY id DESC LIMIT 1 OFFSET ?"
+
+
+def rows_of(changes: Iterable[Change]) -> Sequence[Row]:
+    """Return the rows that changes are kept as; of an erased user they say nothing."""
+    return [
+        (
+            change.id,
+            change.nonce,
+            change.time,
+            change.user_id,
+            change.kind,
+            *change.actor,
+            change.request_id,
+            ",".join(change.parts),
+            change.before.version if change.before else 0,
+            orjson.dumps(tuple(change.after)).decode() if change.after else "",
+            change.erased,
+        )
+        for change in changes
+    ]
+
+
+def change_from_row(row: Row) -> Change:
+    """Make a change of a row that `FIND`, `AFTER` or `OF_USER` selected."""
+    change_id, nonce, time, user_id, kind, audience, principal, request_id, parts, erased, before, after = row
+    return Change(
+        change_id,
+        nonce,
+        time,
+        user_id,
+        ChangeKind(kind),
+        Actor(audience, principal),
+        request_id,
+        tuple(parts.split(",")) if parts else (),
+        _state(before),
+        _state(after),
+        bool(erased),
+    )
+
+
+def _state(text: str | None) -> User | None:
+    return User._make(orjson.loads(text)) if text else None
