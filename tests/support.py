@@ -24,7 +24,7 @@ from usermeta.frontend.v1 import frontend_service_pb2_grpc
 from usermeta_server.audience import Principal, PrincipalKind
 from usermeta_server.core.documents import JsonObject
 from usermeta_server.core.writes import Intent
-from usermeta_server.model import Scope
+from usermeta_server.model import Actor, Scope
 from usermeta_server.model import User as ModelUser
 from usermeta_server.server import Server, start_server
 from usermeta_server.settings import ServerSettings
@@ -39,6 +39,7 @@ DEADLINE: Final = 10.0
 """Seconds after which a call that hangs fails its test."""
 
 _OPERATOR: Final = Principal(PrincipalKind.SECRET_KEY, "operator", Scope.ADMIN)
+_INTENT: Final = Intent(Actor("operator", "test"), "test")
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
@@ -56,6 +57,11 @@ class _Authorized:
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # as grpc has it
         """Return the call of a method, with the credential in it."""
         call = self._channel.unary_unary(*args, **kwargs)
+        return partial(call, metadata=self._metadata, timeout=DEADLINE)
+
+    def unary_stream(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # as grpc has it
+        """Return the call of a method that streams, with the credential in it."""
+        call = self._channel.unary_stream(*args, **kwargs)
         return partial(call, metadata=self._metadata, timeout=DEADLINE)
 
 
@@ -90,7 +96,7 @@ class Service:
         """Make a secret key and return its secret; with `expires_in` it works for that many seconds."""
         expire_time = round((time.time() + expires_in) * 1e6) if expires_in else 0
         keys = self.server.app.use_cases.secret_keys
-        made = await keys.create(_OPERATOR, "a test's key", (scope,), expire_time, Intent(str(_OPERATOR), "test"))
+        made = await keys.create(_OPERATOR, "a test's key", (scope,), expire_time, _INTENT)
         return made.secret
 
     async def user(self, **fields: Any) -> User:  # noqa: ANN401  # any field of the message
@@ -124,7 +130,7 @@ async def serving(chosen: ServerSettings, *, log_descriptor: int = 2) -> AsyncIt
     options = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
     async with start_server(chosen, log_descriptor=log_descriptor) as server:
         keys = server.app.use_cases.secret_keys
-        made = await keys.create(_OPERATOR, "admin", (Scope.ADMIN,), 0, Intent(str(_OPERATOR), "test"))
+        made = await keys.create(_OPERATOR, "admin", (Scope.ADMIN,), 0, _INTENT)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
             yield Service(server, chosen.database_url, channel, made.secret)
 

@@ -13,6 +13,7 @@ from tests.support import Service, refused, request_id, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.secret_key_pb2 import SCOPE_ADMIN, SCOPE_READ, SCOPE_UNSPECIFIED, SCOPE_WRITE, Scope, SecretKey
 from usermeta_server.core.writes import Intent
+from usermeta_server.model import Actor
 from usermeta_server.model import Scope as ModelScope
 
 NOBODY: Final = pb.GetUserRequest(user_id="user_nobody")
@@ -105,6 +106,13 @@ async def test_revoking_again_changes_nothing(service: Service, subject: Subject
     assert await service.admin.RevokeSecretKey(revocation(subject.key_id)) == first
 
 
+async def test_a_trial_of_a_revocation_leaves_the_key_working(service: Service) -> None:
+    secret = await service.key(ModelScope.READ)
+    trial = pb.RevokeSecretKeyRequest(secret_key_id=f"key_{secret.split('_')[1]}", validate_only=True)
+    await service.admin.RevokeSecretKey(trial)
+    await refused(service.backend(secret).GetUser(NOBODY), "USER_NOT_FOUND")
+
+
 async def test_a_key_may_revoke_itself(service: Service) -> None:
     made = await service.admin.CreateSecretKey(creation(SCOPE_ADMIN))
     backend = service.backend(made.secret)
@@ -122,8 +130,10 @@ async def test_only_a_key_that_is_there_is_revoked(service: Service, key_id: str
 async def test_no_key_grants_more_than_it_has(service: Service, held: ModelScope, wanted: ModelScope) -> None:
     """Tried on the use case: the method by itself asks for admin already."""
     app = service.server.app
-    principal = app.ring.authenticate(await service.key(held), time.time_ns() // 1000)
-    creating = app.use_cases.secret_keys.create(principal, "a key", (wanted,), 0, Intent(str(principal), "test"))
+    principal = await app.ring.authenticate(await service.key(held), time.time_ns() // 1000)
+    creating = app.use_cases.secret_keys.create(
+        principal, "a key", (wanted,), 0, Intent(Actor("backend", str(principal)), "test")
+    )
     if wanted > held:
         with pytest.raises(Exception, match="SCOPE_INSUFFICIENT"):
             await creating

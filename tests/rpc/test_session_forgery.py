@@ -25,13 +25,13 @@ def parts(service: Service, subject: Subject) -> tuple[SessionTokens, dict[str, 
     """Return the issuer, and header and claims of a good token, for a test to spoil."""
     tokens = service.server.app.tokens
     header = {"kid": tokens._signing_id, "typ": "usermeta-session+jwt"}
-    now = int(time.time())
+    now = time.time()
     claims = {
         "iss": "usermeta",
         "aud": "usermeta.frontend",
         "sub": subject.user_id,
         "iat": now,
-        "exp": now + 60,
+        "exp": int(now) + 60,
         "jti": "j",
     }
     return tokens, header, claims
@@ -57,6 +57,7 @@ SPOILT: Final[Mapping[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     "a number as subject": ({}, {"sub": 7}),
     "no expiry": ({}, {"exp": None}),
     "no time of issue": ({}, {"iat": None}),
+    "more than 8,192 characters": ({}, {"jti": "j" * 8192}),
     "an unknown critical extension": ({"crit": ["b64"], "b64": False}, {}),
 }
 

@@ -1,6 +1,5 @@
 """The keys that sign session tokens: kept over a restart, replaced on request, dropped when no token needs them."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +53,11 @@ async def test_a_key_that_no_living_token_was_signed_with_is_dropped(
         user = await service.user()
         token = await service.session(user.id)
     monkeypatch.setattr("usermeta_server.app.MAX_TTL", -1)
-    kept: Sequence[Any] = ()
+    kept: list[Any] = []
     for _ in range(2):
         async with open_app(chosen, rotate_session_key=True) as app:
             store: Any = app.store
-            kept = await store.signing_keys()
+            kept = list(await store.signing_keys())
     assert len(kept) == 1
     async with start_server(chosen) as server:
         with pytest.raises(grpc.aio.AioRpcError) as caught:

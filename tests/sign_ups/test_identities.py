@@ -14,9 +14,11 @@ from usermeta_server.core.sign_ups import NewSignUp, SignUps
 from usermeta_server.core.sign_ups.use_cases import Values
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, UsermetaError
-from usermeta_server.model import Document, SignUpStatus
+from usermeta_server.model import Actor, Document, SignUpStatus
 
-ADA = Identity("https://idp.example", "ada", "idp|ada", "Ada@example.com", email_address_verified=True)
+ADA = Identity(
+    "https://idp.example", "ada", "idp|ada", "Ada@example.com", email_address_verified=True, expire_time=1 << 60
+)
 GRACE = ADA._replace(subject="grace", external_id="idp|grace", email_address="", email_address_verified=False)
 
 
@@ -33,7 +35,7 @@ def holder_of(made: NewSignUp) -> Caller:
 
 def intent_of(caller: Caller, **more: Any) -> Intent:  # noqa: ANN401  # any field of an intent
     """Return what a request of a caller intends."""
-    return Intent(str(caller.principal), caller.method, **more)
+    return Intent(Actor(caller.audience, str(caller.principal)), caller.method, **more)
 
 
 @pytest_asyncio.fixture

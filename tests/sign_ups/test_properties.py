@@ -22,7 +22,7 @@ from usermeta_server.core.metadata import MetadataWrite
 from usermeta_server.core.sign_ups import Completion
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import UsermetaError
-from usermeta_server.model import Document, Scope, ShownSignUp, User
+from usermeta_server.model import Actor, Document, Scope, ShownSignUp, User
 
 BACKEND: Final = Caller(Audience.BACKEND, "any", Principal(PrincipalKind.SECRET_KEY, "key", scope=Scope.WRITE))
 
@@ -31,6 +31,15 @@ identities = st.sampled_from(["", "idp|a", "idp|b"])
 documents = st.dictionaries(st.sampled_from(["k", "l"]), st.integers(0, 3) | st.none() | st.booleans(), max_size=2)
 which = st.integers(0, 5)
 sides = st.booleans()
+
+
+def intent_of(who: object, method: str, request_id: str = "", canonical: bytes = b"") -> Intent:
+    """Return the intent of a call by somebody."""
+    return Intent(Actor("test", str(who)), method, request_id, canonical)
+
+
+def _identity(external_id: str) -> Identity:
+    return Identity("i", external_id, external_id, "", email_address_verified=False, expire_time=1 << 60)
 
 
 @dataclass
@@ -109,12 +118,19 @@ class SignUpMachine(RuleBasedStateMachine):
     @rule(address=addresses, external_id=identities, unsafe=documents)
     def create(self, address: str, external_id: str, unsafe: JsonObject) -> None:
         """Begin a sign-up, of nobody or under an identity."""
-        identity = Identity("i", external_id, external_id, "", email_address_verified=False) if external_id else None
+        identity = (
+            Identity("i", external_id, external_id, "", email_address_verified=False, expire_time=1 << 60)
+            if external_id
+            else None
+        )
         principal = Principal(PrincipalKind.IDENTITY, external_id, identity=identity) if identity else ANONYMOUS
         caller = Caller(Audience.FRONTEND, "any", principal)
         taken = external_id and any(each.external_id == external_id for each in self.people.values())
         call = self.app.use_cases.sign_ups.create(
-            caller, {"email_address": address}, {Document.UNSAFE: unsafe}, Intent(str(principal), "create")
+            caller,
+            {"email_address": address},
+            {Document.UNSAFE: unsafe},
+            intent_of(principal, "create"),
         )
         made = self.call(call, "IDENTIFIER_TAKEN" if taken else "")
         if made:
@@ -130,7 +146,7 @@ class SignUpMachine(RuleBasedStateMachine):
         document = Document.UNSAFE if held else document
         caller = attempt.holder if held else BACKEND
         changes = ({"email_address": address}, {document: new})
-        call = self.app.use_cases.sign_ups.update(caller, attempt.id, changes, "", Intent(str(caller), "update"))
+        call = self.app.use_cases.sign_ups.update(caller, attempt.id, changes, "", intent_of(caller, "update"))
         if not self.call(call, attempt.refusal(held=held)):
             return
         attempt.address = address
@@ -168,7 +184,7 @@ class SignUpMachine(RuleBasedStateMachine):
         """Reject a sign-up."""
         attempt = self.pick(index)
         refusal = "" if attempt.status == "rejected" else attempt.refusal(held=False)
-        call = self.app.use_cases.sign_ups.reject(BACKEND, attempt.id, "", Intent(str(BACKEND), "reject"))
+        call = self.app.use_cases.sign_ups.reject(BACKEND, attempt.id, "", intent_of(BACKEND, "reject"))
         if self.call(call, refusal) and attempt.status == "open":
             attempt.close("rejected")
 
@@ -179,7 +195,7 @@ class SignUpMachine(RuleBasedStateMachine):
         user_id = list(self.people)[index % len(self.people)]
         grant = policy.grant_write(BACKEND, user_id, [document])
         write = MetadataWrite(BACKEND, grant, {document: lambda _: new}, {})
-        self.runner.run(self.app.use_cases.metadata.write(write, Intent(str(BACKEND), "write")))
+        self.runner.run(self.app.use_cases.metadata.write(write, intent_of(BACKEND, "write")))
         self.people[user_id].documents[document] = new
 
     @precondition(lambda self: self.people)
@@ -187,7 +203,7 @@ class SignUpMachine(RuleBasedStateMachine):
     def delete(self, index: int) -> None:
         """Delete a user."""
         user_id = list(self.people)[index % len(self.people)]
-        self.runner.run(self.app.use_cases.users.delete(user_id, "", Intent(str(BACKEND), "delete")))
+        self.runner.run(self.app.use_cases.users.delete(user_id, "", intent_of(BACKEND, "delete")))
         del self.people[user_id]
         for attempt in self.attempts:
             if attempt.user_id == user_id:
@@ -228,7 +244,7 @@ class SignUpMachine(RuleBasedStateMachine):
         }
 
     def _completing(self, attempt: Attempt, caller: Caller, request_id: str) -> Any:  # noqa: ANN401  # a coroutine
-        intent = Intent(str(caller.principal), "complete", request_id, attempt.id.encode())
+        intent = intent_of(caller.principal, "complete", request_id, attempt.id.encode())
         return self.app.use_cases.sign_ups.complete(caller, attempt.id, "", intent)
 
     def _refusal(self, attempt: Attempt, held: bool) -> str:  # noqa: FBT001  # as in the rules

@@ -17,7 +17,7 @@ from usermeta_server.core.profile import identifier, identifiers, identifiers_of
 from usermeta_server.core.users import claim, new_user
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
-from usermeta_server.model import Identifier, IdentifierKind, User
+from usermeta_server.model import Actor, Identifier, IdentifierKind, User
 from usermeta_server.store.base import Mutation, Reads, Store, Transaction
 from usermeta_server.store.sqlite import SqliteStore
 
@@ -121,13 +121,17 @@ class OpenStore(Protocol):
 # Writes
 
 
+def _stamp(transaction: Transaction) -> Stamp:
+    return Stamp(transaction.now, real=True, actor=Actor("test", "test"), request_id="")
+
+
 def saving(user_id: str, **fields: str) -> Write:
     """Return a write that makes a user or changes these fields, and returns the user after it."""
 
     def change(transaction: Transaction) -> User:
         user = transaction.users.get(user_id)
         if user is None:
-            return new_user(transaction, Stamp(transaction.now, real=True), fields, user_id)
+            return new_user(transaction, _stamp(transaction), fields, user_id)
         after = user._replace(version=transaction.next_version(), **fields)  # type: ignore[arg-type]  # texts only
         transaction.users.put(user_id, after)
         return after
@@ -152,7 +156,7 @@ def creating(user_id: str, username: str) -> Write:
     claimed = identifiers({"username": username})
 
     def change(transaction: Transaction) -> User:
-        user = new_user(transaction, Stamp(transaction.now, real=True), {"username": username}, user_id)
+        user = new_user(transaction, _stamp(transaction), {"username": username}, user_id)
         claim(transaction, user, claimed)
         return user
 

@@ -313,7 +313,11 @@ async def _open_writer(path: Path) -> aiosqlite.Connection:
 
 async def _connect(path: Path, pragmas: Iterable[str]) -> aiosqlite.Connection:
     connection = await aiosqlite.connect(path, isolation_level=None)
-    await _set(connection, pragmas)
+    try:
+        await _set(connection, pragmas)
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 
