@@ -15,6 +15,7 @@ from usermeta_server.auth.sign_up_tokens import SignUpTokens
 from usermeta_server.core.documents import Limits
 from usermeta_server.core.history import History
 from usermeta_server.core.metadata import Metadata
+from usermeta_server.core.search import Search
 from usermeta_server.core.secret_keys import SecretKeys
 from usermeta_server.core.sessions import Sessions
 from usermeta_server.core.sign_ups import Requirements, SignUpRules, SignUps
@@ -53,7 +54,7 @@ async def open_app(settings: ServerSettings, *, rotate_session_key: bool = False
         OperatorError: the store cannot be opened.
     """
     outside = OutsideTokens(load_issuers(settings.issuers) if settings.issuers else ())
-    store = await SqliteStore.open(settings.database_url, cache_bytes=settings.cache)
+    store = await SqliteStore.open(settings.database_url, cache_bytes=settings.cache, search_seconds=settings.search)
     try:
         yield await _assemble(store, settings, outside, rotate_session_key=rotate_session_key)
     finally:
@@ -69,6 +70,7 @@ async def _assemble(store: Store, settings: ServerSettings, outside: OutsideToke
     sign_up_tokens = SignUpTokens(await _secret(store, "sign_up_token"))
     metadata = Metadata(store, writes, limits)
     resume_tokens = Tokens(await _secret(store, "resume_token"), "resume_token", Reason.RESUME_TOKEN_INVALID)
+    page_tokens = Tokens(await _secret(store, "page_token"), "page_token", Reason.PAGE_TOKEN_INVALID)
     hub = Hub((await store.last_change()).change_id)
     store.subscribe(hub.publish)
     ring.subscribe(lambda key: hub.end(key.id, UsermetaError(Reason.CREDENTIAL_INVALID)))
@@ -80,7 +82,8 @@ async def _assemble(store: Store, settings: ServerSettings, outside: OutsideToke
         secret_keys=SecretKeys(store, writes, ring),
         history=History(store, metadata),
         watches=Watches(store, hub, resume_tokens),
-        page_tokens=Tokens(await _secret(store, "page_token"), "page_token", Reason.PAGE_TOKEN_INVALID),
+        search=Search(store, writes, page_tokens),
+        page_tokens=page_tokens,
         limits=limits,
     )
     frontend = FrontendCredentials(sign_up_tokens, tokens, outside, store.user_by)

@@ -49,6 +49,8 @@ class Reason(Enum):
     METADATA_STRING_INVALID = (Status.INVALID_ARGUMENT, "A string of the document holds U+0000.")
     NUMBER_NOT_REPRESENTABLE = (Status.INVALID_ARGUMENT, "A number cannot be kept without changing it.")
     PATCH_INVALID = (Status.INVALID_ARGUMENT, "The patch is not well formed.")
+    FILTER_INVALID = (Status.INVALID_ARGUMENT, "The filter is not valid.")
+    ORDER_INVALID = (Status.INVALID_ARGUMENT, "The order_by is not valid.")
     RESUME_TOKEN_INVALID = (Status.INVALID_ARGUMENT, "The resume token is not one of this watch.")
     PAGE_TOKEN_INVALID = (Status.INVALID_ARGUMENT, "The page token is not one of this list.")
     REQUEST_ID_REUSED = (Status.INVALID_ARGUMENT, "The request_id was used before, with another request.")
@@ -56,6 +58,7 @@ class Reason(Enum):
     USER_NOT_FOUND = (Status.NOT_FOUND, "There is no such user.")
     SECRET_KEY_NOT_FOUND = (Status.NOT_FOUND, "There is no such secret key.")
 
+    METADATA_INDEX_NOT_FOUND = (Status.NOT_FOUND, "There is no such index.")
     CHANGE_NOT_FOUND = (Status.NOT_FOUND, "There is no such change of this user.")
     SIGN_UP_NOT_FOUND = (Status.NOT_FOUND, "There is no such sign-up.")
 
@@ -65,6 +68,7 @@ class Reason(Enum):
     PATCH_PATH_MISSING = (Status.FAILED_PRECONDITION, "A path of the patch does not exist in the document.")
     PATCH_TYPE_MISMATCH = (Status.FAILED_PRECONDITION, "An operation met a value of a type that it does not work on.")
 
+    INDEX_REQUIRED = (Status.FAILED_PRECONDITION, "Finding these users without an index takes too long.")
     SIGN_UP_INCOMPLETE = (Status.FAILED_PRECONDITION, "The sign-up lacks something that it must have.")
     SIGN_UP_NOT_ATTESTED = (Status.FAILED_PRECONDITION, "Only a backend can complete this sign-up.")
     SIGN_UP_CLOSED = (Status.FAILED_PRECONDITION, "The sign-up is closed.")

@@ -148,6 +148,23 @@ class ShownSignUp(NamedTuple):
     missing_fields: tuple[str, ...]
 
 
+@unique
+class IndexState(StrEnum):
+    """How far an index is: only one that is ready is used."""
+
+    BUILDING = "building"
+    READY = "ready"
+
+
+class MetadataIndex(NamedTuple):
+    """An index on a path of a document: the document, then keys. `progress` is the last user that building has done."""
+
+    path: tuple[str, ...]
+    id: int
+    state: IndexState
+    progress: str
+
+
 class Actor(NamedTuple):
     """Who writes: an audience (`backend`, `frontend`, or `operator` for the command line) and a principal's name."""
 

@@ -1,7 +1,6 @@
 """The server: app, interceptor, services, health, reflection, put together; and its graceful end."""
 
 import asyncio
-import contextlib
 import logging
 import ssl
 import sys
@@ -36,6 +35,7 @@ BACKEND: Final = backend_service_pb2.DESCRIPTOR.services_by_name["BackendService
 FRONTEND: Final = frontend_service_pb2.DESCRIPTOR.services_by_name["FrontendService"]
 
 _SWEEP_SECONDS: Final = 60
+_INDEX_SECONDS: Final = 1
 
 _OPTIONS: Final = (
     # Two servers on one port would share its calls in silence.
@@ -123,15 +123,15 @@ async def start_server(
         for name in ("", BACKEND.full_name, FRONTEND.full_name):
             await health.set(name, health_pb2.HealthCheckResponse.SERVING)
         server = Server(app, grpc_server, health, port)
-        sweeper = asyncio.create_task(_sweep(app, settings), name="usermeta-sweeper")
+        upkeep = [asyncio.create_task(_sweep(app, settings)), asyncio.create_task(_build_indexes(app))]
         try:
             yield server
         finally:
             # Watches end before the calls, and the calls before the store that they write to.
             await server.stop(settings.shutdown_grace)
-            sweeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sweeper
+            for task in upkeep:
+                task.cancel()
+            await asyncio.gather(*upkeep, return_exceptions=True)
             access_log.flush()
 
 
@@ -186,6 +186,17 @@ async def _sweep(app: App, settings: ServerSettings) -> None:
         except Exception:
             log.exception("sweeping failed; it will be tried again")
         await asyncio.sleep(_SWEEP_SECONDS)
+
+
+async def _build_indexes(app: App) -> None:
+    """Build indexes a few users at a time, and look now and then whether there is one to build."""
+    while True:
+        try:
+            while await app.store.build_indexes():
+                pass
+        except Exception:
+            log.exception("building an index failed; it will be tried again")
+        await asyncio.sleep(_INDEX_SECONDS)
 
 
 def _is_terminal(descriptor: int) -> bool:

@@ -99,6 +99,7 @@ class ServerSettings:
     history_count: int = _setting("10000000", int, "How many changes are kept at the most.")
     metadata_max_bytes: int = _setting("8K", _size, "Largest document, as compact JSON.")
     cache: int = _setting("128M", _size, "Memory for users at hand, and as much again for their replies.")
+    search: float = _setting("5s", _seconds, "How long a search may scan before it asks for an index.")
     shutdown_grace: float = _setting("10s", _seconds, "How long calls under way may take to finish at shutdown.")
 
 

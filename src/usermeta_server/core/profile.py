@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from usermeta_server.errors import UsermetaError, Violation, invalid
 from usermeta_server.model import MAX_EXTERNAL_ID, Identifier, IdentifierKind, User
+from usermeta_server.store.query import fold
 
 V = TypeVar("V")
 
@@ -106,11 +107,6 @@ def check_user_id(user_id: str) -> None:
     """
     if not _USER_ID.fullmatch(user_id):
         raise invalid("user_id", "must be 'user_' and 1 to 123 letters, digits, '_' or '-'")
-
-
-def fold(text: str) -> str:
-    """Return the form in which usernames and email addresses are compared (Unicode, NFKC_Casefold)."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def with_verification(address: str, values: Mapping[str, V]) -> Mapping[str, V | bool]:

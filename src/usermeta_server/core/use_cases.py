@@ -5,6 +5,7 @@ from typing import NamedTuple
 from usermeta_server.core.documents import Limits
 from usermeta_server.core.history import History
 from usermeta_server.core.metadata import Metadata
+from usermeta_server.core.search import Search
 from usermeta_server.core.secret_keys import SecretKeys
 from usermeta_server.core.sessions import Sessions
 from usermeta_server.core.sign_ups import SignUps
@@ -21,6 +22,7 @@ class UseCases(NamedTuple):
     sign_ups: SignUps
     sessions: Sessions
     secret_keys: SecretKeys
+    search: Search
     history: History
     watches: Watches
     page_tokens: Tokens

@@ -10,13 +10,15 @@ from usermeta_server.audience import Caller
 from usermeta_server.core.history import Restoration
 from usermeta_server.core.metadata import Edit, MetadataWrite
 from usermeta_server.core.profile import check_user_id
+from usermeta_server.core.search import ListRequest
 from usermeta_server.core.use_cases import UseCases
 from usermeta_server.core.watch import WatchFilter
 from usermeta_server.errors import UsermetaError, invalid
 from usermeta_server.model import HOUR, SECOND, Document, IdentifierKind, User
 from usermeta_server.policy import SIGN_UP_WRITABLE_FIELDS, WRITABLE_FIELDS, Viewer, sign_up_documents
-from usermeta_server.services.batches import MAX_REPLY, fitting, gather
+from usermeta_server.services.batches import MAX_REPLY, fitting, fitting_bytes, gather
 from usermeta_server.services.changes import Changes, documents_named
+from usermeta_server.services.indexes import index_message
 from usermeta_server.services.messages import fill, put_time
 from usermeta_server.services.replies import Replies
 from usermeta_server.services.requests import (
@@ -54,6 +56,7 @@ class BackendService:
         """Serve these use cases."""
         self._users = use_cases.users
         self._metadata = use_cases.metadata
+        self._search = use_cases.search
         self._history = use_cases.history
         self._watches = use_cases.watches
         self._sign_ups = use_cases.sign_ups
@@ -64,6 +67,14 @@ class BackendService:
         # Every response with one user has it in field 1, so that the bytes of one are the bytes of all.
         self._changes = Changes(reply_cache_bytes)
         self._replies = Replies(pb.GetUserResponse, "user", reply_cache_bytes)
+
+    def _reply(self, caller: Caller, user: User, mask: frozenset[str] | None) -> bytes:
+        """Return a response with one user, of whom the mask's fields are told, all without one."""
+        if mask is None:
+            return self._replies.of(caller, user)
+        message = pb.GetUserResponse()
+        fill(message.user, policy.view(caller, user), mask)
+        return message.SerializeToString()
 
     async def create_user(self, request: pb.CreateUserRequest, caller: Caller) -> bytes:
         if request.user_id:
@@ -84,13 +95,7 @@ class BackendService:
         user_ids = batch_of(request.user_ids, "user_ids")
         mask = read_mask_of(request.read_mask, UserMessage)
         users = await self._users.get_many(user_ids)
-
-        def masked(user: User) -> bytes:
-            message = pb.GetUserResponse()
-            fill(message.user, policy.view(caller, user), mask)
-            return message.SerializeToString()
-
-        batch = gather(user_ids, users, masked if mask else lambda user: self._replies.of(caller, user))
+        batch = gather(user_ids, users, lambda user: self._reply(caller, user, mask))
         rest = pb.BatchGetUsersResponse(missing_user_ids=batch.missing, deferred_user_ids=batch.deferred)
         # A response with one user, in field 1, is also one element of the repeated field 1 of this one.
         return b"".join((*batch.replies, rest.SerializeToString()))
@@ -140,6 +145,36 @@ class BackendService:
                 outcome.deferred_user_id = result.id
         return response
 
+    async def list_users(self, request: pb.ListUsersRequest, caller: Caller) -> bytes:
+        size = page_size_of(request.page_size)
+        mask = read_mask_of(request.read_mask, UserMessage)
+        found = await self._search.list(ListRequest(request.filter, request.order_by, size, request.page_token))
+        page = fitting_bytes(self._reply(caller, user, mask) for user in found.users)
+        rest = pb.ListUsersResponse(next_page_token=self._search.next_page_token(found, len(page)))
+        # As in batch_get_users.
+        return b"".join((*page, rest.SerializeToString()))
+
+    async def count_users(self, request: pb.CountUsersRequest, _: Caller) -> pb.CountUsersResponse:
+        return pb.CountUsersResponse(count=await self._search.count(request.filter))
+
+    async def create_metadata_index(
+        self, request: pb.CreateMetadataIndexRequest, caller: Caller
+    ) -> pb.CreateMetadataIndexResponse:
+        path = required(request.path, "path")
+        index = await self._search.create_index(path, intent_of(request, caller))
+        return pb.CreateMetadataIndexResponse(metadata_index=index_message(index))
+
+    async def list_metadata_indexes(
+        self, _: pb.ListMetadataIndexesRequest, __: Caller
+    ) -> pb.ListMetadataIndexesResponse:
+        return pb.ListMetadataIndexesResponse(metadata_indexes=map(index_message, self._search.list_indexes()))
+
+    async def delete_metadata_index(
+        self, request: pb.DeleteMetadataIndexRequest, caller: Caller
+    ) -> pb.DeleteMetadataIndexResponse:
+        await self._search.delete_index(required(request.path, "path"), intent_of(request, caller))
+        return pb.DeleteMetadataIndexResponse()
+
     async def list_user_changes(self, request: pb.ListUserChangesRequest, caller: Caller) -> pb.ListUserChangesResponse:
         user_id = required(request.user_id, "user_id")
         size, of_list = page_size_of(request.page_size), f"{caller.method} {user_id}"
@@ -160,7 +195,8 @@ class BackendService:
         return self._replies.of(caller, await self._history.restore(caller, restoration, intent_of(request, caller)))
 
     async def watch_users(self, request: pb.WatchUsersRequest, caller: Caller, send: Send) -> None:
-        opened = self._watches.users(caller, WatchFilter(), request.resume_token, snapshot=request.include_snapshot)
+        watched = WatchFilter.of(request.filter)
+        opened = self._watches.users(caller, watched, request.resume_token, snapshot=request.include_snapshot)
         async with opened as (watch, batches):
             async for batch in batches:
                 await send_or_end(watch, send, self._changes.events(caller, batch.events, batch.resume_token))

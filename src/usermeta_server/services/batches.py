@@ -36,6 +36,18 @@ def fitting(messages: Iterable[M]) -> list[M]:
     return page
 
 
+def fitting_bytes(elements: Iterable[bytes]) -> list[bytes]:
+    """Return as many encoded elements of a list, from its first one on, as fit into a reply; one at the least."""
+    page: list[bytes] = []
+    room = MAX_REPLY
+    for element in elements:
+        room -= len(element)
+        if room < 0 and page:
+            break
+        page.append(element)
+    return page
+
+
 def gather(user_ids: Sequence[str], users: Mapping[str, User], reply: Callable[[User], bytes]) -> Batch:
     """Make the parts of a batch's reply, as many users as fit and the ids of the others."""
     replies: list[bytes] = []

@@ -19,6 +19,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from usermeta_server.model import (
     Change,
     Identifier,
+    MetadataIndex,
     RememberedRequest,
     RequestKey,
     SecretKey,
@@ -26,6 +27,7 @@ from usermeta_server.model import (
     SignUp,
     User,
 )
+from usermeta_server.store.query import Predicate, UserQuery
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -42,6 +44,7 @@ class Reads(NamedTuple):
     identifiers: tuple[Identifier, ...] = ()
     requests: tuple[RequestKey, ...] = ()
     sign_ups: tuple[str, ...] = ()
+    metadata_indexes: tuple[tuple[str, ...], ...] = ()
     secret_keys: tuple[str, ...] = ()
     signing_keys: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
@@ -54,10 +57,11 @@ class Table(Generic[K, V]):
     programming error (LookupError), for it would make the outcome depend on the company in the batch.
     """
 
-    __slots__ = ("_rows", "_staged", "changed", "declared")
+    __slots__ = ("_rows", "_staged", "changed", "declared", "loaded")
 
     def __init__(self) -> None:
         """Make an empty table."""
+        self.loaded: dict[K, V | None] = {}
         self._rows: dict[K, V | None] = {}
         self._staged: dict[K, V | None] = {}
         self.changed: dict[K, V | None] = {}
@@ -70,7 +74,7 @@ class Table(Generic[K, V]):
     def load(self, keys: Iterable[K], rows: Mapping[K, V]) -> None:
         """Take in what was read for these keys."""
         for key in keys:
-            self._rows[key] = rows.get(key)
+            self.loaded[key] = self._rows[key] = rows.get(key)
 
     def get(self, key: K) -> V | None:
         """Return the row as it is by now."""
@@ -114,6 +118,7 @@ class Transaction:
         self.identifiers: Table[Identifier, str] = Table()
         self.requests: Table[RequestKey, RememberedRequest] = Table()
         self.sign_ups: Table[str, SignUp] = Table()
+        self.metadata_indexes: Table[tuple[str, ...], MetadataIndex] = Table()
         self.secret_keys: Table[str, SecretKey] = Table()
         self.signing_keys: Table[str, SigningKey] = Table()
         self.secrets: Table[str, bytes] = Table()
@@ -158,6 +163,10 @@ Mutation = Callable[[Transaction], T]
 ChangeListener = Callable[[Sequence[Change]], None]
 
 
+class ScanLimitError(Exception):
+    """A query took longer than it may: it scans too much."""
+
+
 class Position(NamedTuple):
     """A place in history: the id of a change (0 before the first) and its nonce."""
 
@@ -197,6 +206,26 @@ class Store(Protocol):
 
     async def secret_keys(self, after: str = "", limit: int = 1000) -> Sequence[SecretKey]:
         """Return the secret keys whose id is greater than `after`, in the order of their ids."""
+        ...
+
+    async def find_users(self, query: UserQuery) -> Sequence[User]:
+        """Return a page of users, as they all were at one moment.
+
+        Raises:
+            ScanLimitError: it takes longer than a query may.
+        """
+        ...
+
+    async def count_users(self, predicate: Predicate) -> int:
+        """Return how many users fulfil a predicate; raises as `find_users` does."""
+        ...
+
+    def metadata_indexes(self) -> Sequence[MetadataIndex]:
+        """Return the indexes, by their paths."""
+        ...
+
+    async def build_indexes(self, limit: int = 200) -> int:
+        """Do a step of what is to be done about indexes, for up to `limit` users; return for how many it was done."""
         ...
 
     def subscribe(self, listener: "ChangeListener") -> None:

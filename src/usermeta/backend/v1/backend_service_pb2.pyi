@@ -13,6 +13,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
 from usermeta.backend.v1 import document_pb2 as _document_pb2
+from usermeta.backend.v1 import metadata_index_pb2 as _metadata_index_pb2
 from usermeta.backend.v1 import secret_key_pb2 as _secret_key_pb2
 from usermeta.backend.v1 import sign_up_pb2 as _sign_up_pb2
 from usermeta.backend.v1 import user_change_pb2 as _user_change_pb2
@@ -693,6 +694,266 @@ class BatchMergeUserMetadataResult(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___BatchMergeUserMetadataResult: _TypeAlias = BatchMergeUserMetadataResult  # noqa: Y015
+
+@_typing.final
+class ListUsersRequest(_message.Message):
+    """Request of ListUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
+    filter: _builtins.str
+    """Which users, as AIP-160 has it; empty is all. `public_metadata.plan = "pro" AND private_metadata.credits >= 10`.
+    Comparisons are typed: `10` is not `"10"`, and a missing value or one of another type makes one false; `!=` is
+    exactly `NOT =`. `:*` asks whether a key is there, `list:"x"` whether a list has an element; a `*` at an end of a
+    string matches anything; times are quoted; a bare word matches usernames, addresses and names by their beginning.
+    """
+    order_by: _builtins.str
+    """In which order, as AIP-132 has it: `create_time desc, public_metadata.score`; ties are broken by id. Across types:
+    missing, null, false, true, numbers, strings by code point, lists, objects.
+    """
+    page_size: _builtins.int
+    """How many to return at the most: 50 when 0, and 1,000 at the most (a larger number is taken as that)."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before, with the same filter and order; empty for the first page."""
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of each user to return, by their top-level names; all without it."""
+
+    def __init__(
+        self,
+        *,
+        filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "read_mask", b"read_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsersRequest: _TypeAlias = ListUsersRequest  # noqa: Y015
+
+@_typing.final
+class ListUsersResponse(_message.Message):
+    """Response of ListUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the next page begins; empty on the last page."""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[_user_pb2.User]:
+        """The users. A page ends early rather than pass 3 MiB."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[_user_pb2.User] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsersResponse: _TypeAlias = ListUsersResponse  # noqa: Y015
+
+@_typing.final
+class CountUsersRequest(_message.Message):
+    """Request of CountUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    filter: _builtins.str
+    """Which users, as in ListUsers; empty is all."""
+    def __init__(
+        self,
+        *,
+        filter: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountUsersRequest: _TypeAlias = CountUsersRequest  # noqa: Y015
+
+@_typing.final
+class CountUsersResponse(_message.Message):
+    """Response of CountUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many there are."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountUsersResponse: _TypeAlias = CountUsersResponse  # noqa: Y015
+
+@_typing.final
+class CreateMetadataIndexRequest(_message.Message):
+    """Request of CreateMetadataIndex."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The path, as in a filter. Required."""
+    request_id: _builtins.str
+    """A UUID. The same request again, within 24 hours, returns the index as it is by then."""
+    validate_only: _builtins.bool
+    """Checks everything, changes nothing, and returns what would be."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateMetadataIndexRequest: _TypeAlias = CreateMetadataIndexRequest  # noqa: Y015
+
+@_typing.final
+class CreateMetadataIndexResponse(_message.Message):
+    """Response of CreateMetadataIndex."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METADATA_INDEX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def metadata_index(self) -> _metadata_index_pb2.MetadataIndex:
+        """The index."""
+
+    def __init__(
+        self,
+        *,
+        metadata_index: _metadata_index_pb2.MetadataIndex | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata_index", b"metadata_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata_index", b"metadata_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateMetadataIndexResponse: _TypeAlias = CreateMetadataIndexResponse  # noqa: Y015
+
+@_typing.final
+class ListMetadataIndexesRequest(_message.Message):
+    """Request of ListMetadataIndexes. It is empty: there are few."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMetadataIndexesRequest: _TypeAlias = ListMetadataIndexesRequest  # noqa: Y015
+
+@_typing.final
+class ListMetadataIndexesResponse(_message.Message):
+    """Response of ListMetadataIndexes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METADATA_INDEXES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def metadata_indexes(self) -> _containers.RepeatedCompositeFieldContainer[_metadata_index_pb2.MetadataIndex]:
+        """The indexes."""
+
+    def __init__(
+        self,
+        *,
+        metadata_indexes: _abc.Iterable[_metadata_index_pb2.MetadataIndex] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata_indexes", b"metadata_indexes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMetadataIndexesResponse: _TypeAlias = ListMetadataIndexesResponse  # noqa: Y015
+
+@_typing.final
+class DeleteMetadataIndexRequest(_message.Message):
+    """Request of DeleteMetadataIndex."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The path. Required."""
+    request_id: _builtins.str
+    """A UUID. The same request again, within 24 hours, succeeds without doing anything."""
+    validate_only: _builtins.bool
+    """Checks everything and changes nothing."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteMetadataIndexRequest: _TypeAlias = DeleteMetadataIndexRequest  # noqa: Y015
+
+@_typing.final
+class DeleteMetadataIndexResponse(_message.Message):
+    """Response of DeleteMetadataIndex."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteMetadataIndexResponse: _TypeAlias = DeleteMetadataIndexResponse  # noqa: Y015
 
 @_typing.final
 class ListUserChangesRequest(_message.Message):

@@ -84,6 +84,31 @@ class BackendServiceStub(object):
                 request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataRequest.SerializeToString,
                 response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataResponse.FromString,
                 _registered_method=True)
+        self.ListUsers = channel.unary_unary(
+                '/usermeta.backend.v1.BackendService/ListUsers',
+                request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListUsersRequest.SerializeToString,
+                response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListUsersResponse.FromString,
+                _registered_method=True)
+        self.CountUsers = channel.unary_unary(
+                '/usermeta.backend.v1.BackendService/CountUsers',
+                request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CountUsersRequest.SerializeToString,
+                response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CountUsersResponse.FromString,
+                _registered_method=True)
+        self.CreateMetadataIndex = channel.unary_unary(
+                '/usermeta.backend.v1.BackendService/CreateMetadataIndex',
+                request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CreateMetadataIndexRequest.SerializeToString,
+                response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CreateMetadataIndexResponse.FromString,
+                _registered_method=True)
+        self.ListMetadataIndexes = channel.unary_unary(
+                '/usermeta.backend.v1.BackendService/ListMetadataIndexes',
+                request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListMetadataIndexesRequest.SerializeToString,
+                response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListMetadataIndexesResponse.FromString,
+                _registered_method=True)
+        self.DeleteMetadataIndex = channel.unary_unary(
+                '/usermeta.backend.v1.BackendService/DeleteMetadataIndex',
+                request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.DeleteMetadataIndexRequest.SerializeToString,
+                response_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.DeleteMetadataIndexResponse.FromString,
+                _registered_method=True)
         self.ListUserChanges = channel.unary_unary(
                 '/usermeta.backend.v1.BackendService/ListUserChanges',
                 request_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListUserChangesRequest.SerializeToString,
@@ -226,6 +251,45 @@ class BackendServiceServicer(object):
         """Merges into the documents of up to 100 users, in one transaction; each item sees the earlier ones. Needs write.
         Errors: where `atomic`, the first failing item's, with its `index` in the metadata; otherwise an item's error is
         in its result.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUsers(self, request, context):
+        """Finds users by a filter (AIP-160) over every scalar field and over documents at any depth, in any order (AIP-132),
+        in pages that never skip or repeat a user who did not change. Needs read.
+        Errors: FILTER_INVALID, ORDER_INVALID, PAGE_TOKEN_INVALID; INDEX_REQUIRED, when scanning takes too long.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountUsers(self, request, context):
+        """Counts the users that a filter matches. Needs read.
+        Errors: FILTER_INVALID; INDEX_REQUIRED, when scanning takes too long.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateMetadataIndex(self, request, context):
+        """Begins to build an index on a path of a document; one that exists stays as it is. Needs admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMetadataIndexes(self, request, context):
+        """Lists the indexes, by their paths. Needs admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMetadataIndex(self, request, context):
+        """Drops an index. Needs admin.
+        Errors: METADATA_INDEX_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -378,6 +442,31 @@ def add_BackendServiceServicer_to_server(servicer, server):
                     servicer.BatchMergeUserMetadata,
                     request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataRequest.FromString,
                     response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataResponse.SerializeToString,
+            ),
+            'ListUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsers,
+                    request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListUsersRequest.FromString,
+                    response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListUsersResponse.SerializeToString,
+            ),
+            'CountUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountUsers,
+                    request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CountUsersRequest.FromString,
+                    response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CountUsersResponse.SerializeToString,
+            ),
+            'CreateMetadataIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateMetadataIndex,
+                    request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CreateMetadataIndexRequest.FromString,
+                    response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CreateMetadataIndexResponse.SerializeToString,
+            ),
+            'ListMetadataIndexes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMetadataIndexes,
+                    request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListMetadataIndexesRequest.FromString,
+                    response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListMetadataIndexesResponse.SerializeToString,
+            ),
+            'DeleteMetadataIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMetadataIndex,
+                    request_deserializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.DeleteMetadataIndexRequest.FromString,
+                    response_serializer=usermeta_dot_backend_dot_v1_dot_backend__service__pb2.DeleteMetadataIndexResponse.SerializeToString,
             ),
             'ListUserChanges': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUserChanges,
@@ -688,6 +777,141 @@ class BackendService(object):
             '/usermeta.backend.v1.BackendService/BatchMergeUserMetadata',
             usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataRequest.SerializeToString,
             usermeta_dot_backend_dot_v1_dot_backend__service__pb2.BatchMergeUserMetadataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.backend.v1.BackendService/ListUsers',
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListUsersRequest.SerializeToString,
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.backend.v1.BackendService/CountUsers',
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CountUsersRequest.SerializeToString,
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CountUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateMetadataIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.backend.v1.BackendService/CreateMetadataIndex',
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CreateMetadataIndexRequest.SerializeToString,
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.CreateMetadataIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMetadataIndexes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.backend.v1.BackendService/ListMetadataIndexes',
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListMetadataIndexesRequest.SerializeToString,
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.ListMetadataIndexesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMetadataIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/usermeta.backend.v1.BackendService/DeleteMetadataIndex',
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.DeleteMetadataIndexRequest.SerializeToString,
+            usermeta_dot_backend_dot_v1_dot_backend__service__pb2.DeleteMetadataIndexResponse.FromString,
             options,
             channel_credentials,
             insecure,

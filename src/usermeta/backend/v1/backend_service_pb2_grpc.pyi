@@ -78,6 +78,23 @@ class BackendServiceStub:
     Errors: where `atomic`, the first failing item's, with its `index` in the metadata; otherwise an item's error is
     in its result.
     """
+    ListUsers: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.ListUsersRequest, _backend_service_pb2.ListUsersResponse]
+    """Finds users by a filter (AIP-160) over every scalar field and over documents at any depth, in any order (AIP-132),
+    in pages that never skip or repeat a user who did not change. Needs read.
+    Errors: FILTER_INVALID, ORDER_INVALID, PAGE_TOKEN_INVALID; INDEX_REQUIRED, when scanning takes too long.
+    """
+    CountUsers: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.CountUsersRequest, _backend_service_pb2.CountUsersResponse]
+    """Counts the users that a filter matches. Needs read.
+    Errors: FILTER_INVALID; INDEX_REQUIRED, when scanning takes too long.
+    """
+    CreateMetadataIndex: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.CreateMetadataIndexRequest, _backend_service_pb2.CreateMetadataIndexResponse]
+    """Begins to build an index on a path of a document; one that exists stays as it is. Needs admin."""
+    ListMetadataIndexes: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.ListMetadataIndexesRequest, _backend_service_pb2.ListMetadataIndexesResponse]
+    """Lists the indexes, by their paths. Needs admin."""
+    DeleteMetadataIndex: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.DeleteMetadataIndexRequest, _backend_service_pb2.DeleteMetadataIndexResponse]
+    """Drops an index. Needs admin.
+    Errors: METADATA_INDEX_NOT_FOUND.
+    """
     ListUserChanges: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.ListUserChangesRequest, _backend_service_pb2.ListUserChangesResponse]
     """Lists what was written to a user, newest first. Works for an erased user too, whose changes are then empty.
     Needs read.
@@ -179,6 +196,23 @@ class BackendServiceAsyncStub(BackendServiceStub):
     """Merges into the documents of up to 100 users, in one transaction; each item sees the earlier ones. Needs write.
     Errors: where `atomic`, the first failing item's, with its `index` in the metadata; otherwise an item's error is
     in its result.
+    """
+    ListUsers: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.ListUsersRequest, _backend_service_pb2.ListUsersResponse]  # type: ignore[assignment]
+    """Finds users by a filter (AIP-160) over every scalar field and over documents at any depth, in any order (AIP-132),
+    in pages that never skip or repeat a user who did not change. Needs read.
+    Errors: FILTER_INVALID, ORDER_INVALID, PAGE_TOKEN_INVALID; INDEX_REQUIRED, when scanning takes too long.
+    """
+    CountUsers: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.CountUsersRequest, _backend_service_pb2.CountUsersResponse]  # type: ignore[assignment]
+    """Counts the users that a filter matches. Needs read.
+    Errors: FILTER_INVALID; INDEX_REQUIRED, when scanning takes too long.
+    """
+    CreateMetadataIndex: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.CreateMetadataIndexRequest, _backend_service_pb2.CreateMetadataIndexResponse]  # type: ignore[assignment]
+    """Begins to build an index on a path of a document; one that exists stays as it is. Needs admin."""
+    ListMetadataIndexes: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.ListMetadataIndexesRequest, _backend_service_pb2.ListMetadataIndexesResponse]  # type: ignore[assignment]
+    """Lists the indexes, by their paths. Needs admin."""
+    DeleteMetadataIndex: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.DeleteMetadataIndexRequest, _backend_service_pb2.DeleteMetadataIndexResponse]  # type: ignore[assignment]
+    """Drops an index. Needs admin.
+    Errors: METADATA_INDEX_NOT_FOUND.
     """
     ListUserChanges: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.ListUserChangesRequest, _backend_service_pb2.ListUserChangesResponse]  # type: ignore[assignment]
     """Lists what was written to a user, newest first. Works for an erased user too, whose changes are then empty.
@@ -332,6 +366,53 @@ class BackendServiceServicer(metaclass=_abc_1.ABCMeta):
         """Merges into the documents of up to 100 users, in one transaction; each item sees the earlier ones. Needs write.
         Errors: where `atomic`, the first failing item's, with its `index` in the metadata; otherwise an item's error is
         in its result.
+        """
+
+    @_abc_1.abstractmethod
+    def ListUsers(
+        self,
+        request: _backend_service_pb2.ListUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backend_service_pb2.ListUsersResponse, _abc.Awaitable[_backend_service_pb2.ListUsersResponse]]:
+        """Finds users by a filter (AIP-160) over every scalar field and over documents at any depth, in any order (AIP-132),
+        in pages that never skip or repeat a user who did not change. Needs read.
+        Errors: FILTER_INVALID, ORDER_INVALID, PAGE_TOKEN_INVALID; INDEX_REQUIRED, when scanning takes too long.
+        """
+
+    @_abc_1.abstractmethod
+    def CountUsers(
+        self,
+        request: _backend_service_pb2.CountUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backend_service_pb2.CountUsersResponse, _abc.Awaitable[_backend_service_pb2.CountUsersResponse]]:
+        """Counts the users that a filter matches. Needs read.
+        Errors: FILTER_INVALID; INDEX_REQUIRED, when scanning takes too long.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateMetadataIndex(
+        self,
+        request: _backend_service_pb2.CreateMetadataIndexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backend_service_pb2.CreateMetadataIndexResponse, _abc.Awaitable[_backend_service_pb2.CreateMetadataIndexResponse]]:
+        """Begins to build an index on a path of a document; one that exists stays as it is. Needs admin."""
+
+    @_abc_1.abstractmethod
+    def ListMetadataIndexes(
+        self,
+        request: _backend_service_pb2.ListMetadataIndexesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backend_service_pb2.ListMetadataIndexesResponse, _abc.Awaitable[_backend_service_pb2.ListMetadataIndexesResponse]]:
+        """Lists the indexes, by their paths. Needs admin."""
+
+    @_abc_1.abstractmethod
+    def DeleteMetadataIndex(
+        self,
+        request: _backend_service_pb2.DeleteMetadataIndexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backend_service_pb2.DeleteMetadataIndexResponse, _abc.Awaitable[_backend_service_pb2.DeleteMetadataIndexResponse]]:
+        """Drops an index. Needs admin.
+        Errors: METADATA_INDEX_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

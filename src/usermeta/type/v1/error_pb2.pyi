@@ -50,6 +50,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: a number is not finite, or past ±(2^53−1). Metadata: `field`, `path`."""
     ERROR_REASON_PATCH_INVALID: _ErrorReason.ValueType  # 13
     """INVALID_ARGUMENT: a patch operation is not well formed. Metadata: `field`, `index`."""
+    ERROR_REASON_FILTER_INVALID: _ErrorReason.ValueType  # 36
+    """INVALID_ARGUMENT: a filter cannot be read or typed. Metadata: `field`, `position` (of a character, from 1)."""
+    ERROR_REASON_ORDER_INVALID: _ErrorReason.ValueType  # 37
+    """INVALID_ARGUMENT: an order cannot be read. Metadata: `field`, `position` (of a character, from 1)."""
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 26
     """INVALID_ARGUMENT: a page token is not one of this list, or was damaged. Metadata: `field`."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 14
@@ -62,6 +66,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: no such user."""
     ERROR_REASON_SECRET_KEY_NOT_FOUND: _ErrorReason.ValueType  # 16
     """NOT_FOUND: no such secret key."""
+    ERROR_REASON_METADATA_INDEX_NOT_FOUND: _ErrorReason.ValueType  # 35
+    """NOT_FOUND: no such index."""
     ERROR_REASON_SIGN_UP_NOT_FOUND: _ErrorReason.ValueType  # 27
     """NOT_FOUND: no such sign-up."""
     ERROR_REASON_CHANGE_NOT_FOUND: _ErrorReason.ValueType  # 31
@@ -80,6 +86,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: only a backend can complete a sign-up of this server."""
     ERROR_REASON_SIGN_UP_CLOSED: _ErrorReason.ValueType  # 30
     """FAILED_PRECONDITION: the sign-up is complete, rejected or abandoned. Metadata: `status`."""
+    ERROR_REASON_INDEX_REQUIRED: _ErrorReason.ValueType  # 38
+    """FAILED_PRECONDITION: finding the users would mean scanning for too long. Metadata: `path`, an index on which helps."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 21
     """ABORTED: an expected etag is not the current one. Metadata: each mismatched document (or `profile`) and its current etag."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 22
@@ -127,6 +135,10 @@ ERROR_REASON_NUMBER_NOT_REPRESENTABLE: ErrorReason.ValueType  # 12
 """INVALID_ARGUMENT: a number is not finite, or past ±(2^53−1). Metadata: `field`, `path`."""
 ERROR_REASON_PATCH_INVALID: ErrorReason.ValueType  # 13
 """INVALID_ARGUMENT: a patch operation is not well formed. Metadata: `field`, `index`."""
+ERROR_REASON_FILTER_INVALID: ErrorReason.ValueType  # 36
+"""INVALID_ARGUMENT: a filter cannot be read or typed. Metadata: `field`, `position` (of a character, from 1)."""
+ERROR_REASON_ORDER_INVALID: ErrorReason.ValueType  # 37
+"""INVALID_ARGUMENT: an order cannot be read. Metadata: `field`, `position` (of a character, from 1)."""
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 26
 """INVALID_ARGUMENT: a page token is not one of this list, or was damaged. Metadata: `field`."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 14
@@ -139,6 +151,8 @@ ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 15
 """NOT_FOUND: no such user."""
 ERROR_REASON_SECRET_KEY_NOT_FOUND: ErrorReason.ValueType  # 16
 """NOT_FOUND: no such secret key."""
+ERROR_REASON_METADATA_INDEX_NOT_FOUND: ErrorReason.ValueType  # 35
+"""NOT_FOUND: no such index."""
 ERROR_REASON_SIGN_UP_NOT_FOUND: ErrorReason.ValueType  # 27
 """NOT_FOUND: no such sign-up."""
 ERROR_REASON_CHANGE_NOT_FOUND: ErrorReason.ValueType  # 31
@@ -157,6 +171,8 @@ ERROR_REASON_SIGN_UP_NOT_ATTESTED: ErrorReason.ValueType  # 29
 """FAILED_PRECONDITION: only a backend can complete a sign-up of this server."""
 ERROR_REASON_SIGN_UP_CLOSED: ErrorReason.ValueType  # 30
 """FAILED_PRECONDITION: the sign-up is complete, rejected or abandoned. Metadata: `status`."""
+ERROR_REASON_INDEX_REQUIRED: ErrorReason.ValueType  # 38
+"""FAILED_PRECONDITION: finding the users would mean scanning for too long. Metadata: `path`, an index on which helps."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 21
 """ABORTED: an expected etag is not the current one. Metadata: each mismatched document (or `profile`) and its current etag."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 22

@@ -32,6 +32,7 @@ from usermeta_server.model import (
 )
 from usermeta_server.policy import Viewer
 from usermeta_server.store.base import Reads, Store, Transaction
+from usermeta_server.store.query import fold
 
 _SESSION_WITHIN: Final = 600 * SECOND
 """How long after its completion a sign-up still gives a session."""
@@ -312,5 +313,5 @@ def _vouched_for(identity: Identity | None, values: Mapping[str, str | bool]) ->
     if identity is None:
         return {}
     address = str(values.get("email_address", identity.email_address))
-    verified = identity.email_address_verified and profile.fold(address) == profile.fold(identity.email_address)
+    verified = identity.email_address_verified and fold(address) == fold(identity.email_address)
     return {"external_id": identity.external_id, "email_address": address, "email_address_verified": verified}

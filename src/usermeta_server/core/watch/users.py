@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from usermeta_server.audience import Caller
+from usermeta_server.core.query import matcher, parse_filter
 from usermeta_server.core.tokens import Tokens
 from usermeta_server.core.watch.events import Event, Matches, SnapshotEvent, event_of
 from usermeta_server.core.watch.hub import Hub, Watch
@@ -42,6 +43,18 @@ class WatchFilter(NamedTuple):
 
     matches: Matches | None = None
     text: str = ""
+
+    @classmethod
+    def of(cls, text: str) -> "WatchFilter":
+        """Return what a filter's text means; an empty one is all users.
+
+        Raises:
+            UsermetaError: FILTER_INVALID.
+        """
+        if not text.strip():
+            return cls()
+        sought = parse_filter(text)
+        return cls(matcher(sought.predicate), sought.canonical)
 
 
 class UsersWatch:

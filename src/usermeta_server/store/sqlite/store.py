@@ -7,17 +7,20 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import aiosqlite
 
 from usermeta_server.errors import OperatorError, Reason, UsermetaError
-from usermeta_server.model import Change, ChangeKind, Identifier, SecretKey, SigningKey, SignUp, User
+from usermeta_server.model import Change, ChangeKind, Identifier, MetadataIndex, SecretKey, SigningKey, SignUp, User
 from usermeta_server.store.base import ChangeListener, Mutation, Position, Reads, Transaction
 from usermeta_server.store.cache import UserCache
+from usermeta_server.store.query import Predicate, UserQuery, fold
 from usermeta_server.store.sqlite import history
+from usermeta_server.store.sqlite.indexes import Indexes
 from usermeta_server.store.sqlite.migrate import check_schema, migrate, migrations
 from usermeta_server.store.sqlite.ownership import Ownership
+from usermeta_server.store.sqlite.search import Search
 from usermeta_server.store.sqlite.tables import (
     SECRET_KEY_COLUMNS,
     SIGN_UP_COLUMNS,
@@ -55,16 +58,28 @@ def _now() -> int:
     return time.time_ns() // 1000
 
 
+_SEARCHES: Final = 2
+"""How many searches run at once."""
+
+
+class Connections(NamedTuple):
+    """The connections to one database: the one that writes, one for reads, those for searches."""
+
+    writing: aiosqlite.Connection
+    reading: aiosqlite.Connection
+    searching: Sequence[aiosqlite.Connection]
+
+
 class SqliteStore:
     """See `store.base.Store`, which this is."""
 
-    def __init__(
-        self, ownership: Ownership, writing: aiosqlite.Connection, reading: aiosqlite.Connection, cache_bytes: int
-    ) -> None:
+    def __init__(self, ownership: Ownership, connections: Connections, cache_bytes: int, search_seconds: float) -> None:
         """Put the parts together; `open` makes them."""
         self._ownership = ownership
-        self._writing = writing
-        self._reading = reading
+        self._writing = connections.writing
+        self._reading = connections.reading
+        self._search = Search(connections.searching, search_seconds)
+        self._indexes = Indexes(connections.writing)
         self._cache = UserCache(cache_bytes, self._fetch_users)
         self._writer = Writer(self)
         self._listeners: list[ChangeListener] = []
@@ -73,7 +88,7 @@ class SqliteStore:
         self._clock: Callable[[], int] = _now
 
     @classmethod
-    async def open(cls, path: Path, *, cache_bytes: int = 256 << 20) -> "SqliteStore":
+    async def open(cls, path: Path, *, cache_bytes: int = 256 << 20, search_seconds: float = 5.0) -> "SqliteStore":
         """Open the database, make it or bring its schema up to date, and begin to write.
 
         Raises:
@@ -83,7 +98,8 @@ class SqliteStore:
         connections: list[aiosqlite.Connection] = []
         try:
             connections.append(await _open_writer(path))
-            connections.append(await _connect(path, _READER_PRAGMAS))
+            while len(connections) < 2 + _SEARCHES:
+                connections.append(await _connect(path, _READER_PRAGMAS))
         except BaseException as error:
             for connection in connections:
                 await connection.close()
@@ -91,8 +107,10 @@ class SqliteStore:
             if isinstance(error, sqlite3.Error):
                 raise OperatorError(f"cannot use the database {path}: {error}") from error
             raise
-        store = cls(ownership, connections[0], connections[1], cache_bytes)
-        ((store._version,),) = await connections[0].execute_fetchall("SELECT value FROM state WHERE name = 'version'")
+        writing, reading, *searching = connections
+        store = cls(ownership, Connections(writing, reading, searching), cache_bytes, search_seconds)
+        ((store._version,),) = await writing.execute_fetchall("SELECT value FROM state WHERE name = 'version'")
+        await store._reload_indexes()
         store._writer.start()
         return store
 
@@ -132,6 +150,7 @@ class SqliteStore:
                 rows = [sql.to_row(key, row) for key, row in changed.items() if row is not None]
                 await self._execute_many(sql.delete, gone)
                 await self._execute_many(sql.upsert, rows)
+            await self._indexes.follow(transaction.users)
             await self._write_history(transaction.changes)
             await self._writing.execute_fetchall(
                 "UPDATE state SET value = ? WHERE name = 'version'", (transaction.version,)
@@ -143,6 +162,8 @@ class SqliteStore:
                 await self._writing.execute_fetchall("ROLLBACK")
             raise
         self._cache.end_write(users)
+        if transaction.metadata_indexes.changed:
+            await self._reload_indexes()
         if transaction.changes:
             for listener in self._listeners:
                 listener(transaction.changes)
@@ -167,6 +188,19 @@ class SqliteStore:
 
     async def _delete(self, sql: str, parameters: Mapping[str, Any]) -> int:
         return len(list(await self._writing.execute_fetchall(sql, dict(parameters))))
+
+    async def build_indexes(self, limit: int = 200) -> int:
+        """See `Store.build_indexes`."""
+        return await self._writer.between_batches(lambda: self._build_indexes(limit))
+
+    async def _build_indexes(self, limit: int) -> int:
+        done = await self._indexes.step(limit)
+        self._search.use(self._indexes.ready())
+        return done
+
+    async def _reload_indexes(self) -> None:
+        await self._indexes.load()
+        self._search.use(self._indexes.ready())
 
     async def trim_changes(self, older_than: int, keep: int, limit: int = 1000) -> int:
         """See `Store.trim_changes`."""
@@ -205,6 +239,18 @@ class SqliteStore:
             identifier,
         )
         return next(map(user_from_row, rows), None)
+
+    async def find_users(self, query: UserQuery) -> Sequence[User]:
+        """See `Store.find_users`."""
+        return await self._search.page(query)
+
+    async def count_users(self, predicate: Predicate) -> int:
+        """See `Store.count_users`."""
+        return await self._search.count(predicate)
+
+    def metadata_indexes(self) -> Sequence[MetadataIndex]:
+        """See `Store.metadata_indexes`."""
+        return self._indexes.all
 
     async def secret_keys(self, after: str = "", limit: int = 1000) -> Sequence[SecretKey]:
         """See `Store.secret_keys`."""
@@ -292,6 +338,7 @@ class SqliteStore:
         """See `Store.close`."""
         await self._writer.close()
         await self._reading.close()
+        await self._search.close()
         await self._writing.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
         await self._writing.close()
         self._ownership.release()
@@ -315,6 +362,7 @@ async def _connect(path: Path, pragmas: Iterable[str]) -> aiosqlite.Connection:
     connection = await aiosqlite.connect(path, isolation_level=None)
     try:
         await _set(connection, pragmas)
+        await connection.create_function("fold", 1, fold, deterministic=True)
     except BaseException:
         await connection.close()
         raise

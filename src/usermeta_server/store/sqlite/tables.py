@@ -3,9 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import orjson
+
 from usermeta_server.model import (
     Identifier,
     IdentifierKind,
+    IndexState,
+    MetadataIndex,
     RememberedRequest,
     RequestKey,
     Scope,
@@ -54,6 +58,15 @@ def user_from_row(row: Row) -> User:
 def sign_up_from_row(row: Row) -> SignUp:
     """Make a sign-up of a row of `SIGN_UP_COLUMNS`."""
     return SignUp._make((*row[:2], SignUpState(row[2]), *row[3:5], bool(row[5]), *row[6:]))
+
+
+def index_from_row(row: Row) -> MetadataIndex:
+    """Make an index of its row."""
+    return MetadataIndex(tuple(orjson.loads(row[0])), row[1], IndexState(row[2]), row[3])
+
+
+def _path_text(path: Sequence[str]) -> str:
+    return orjson.dumps(list(path)).decode()
 
 
 def secret_key_from_row(row: Row) -> SecretKey:
@@ -117,6 +130,15 @@ TABLES: Final[Mapping[str, TableSql]] = {
         from_row=lambda row: (RequestKey(row[0], row[1]), RememberedRequest._make(row[2:])),
         to_row=lambda key, request: (*key, *request),
         to_key=tuple,
+    ),
+    "metadata_indexes": TableSql(
+        select="SELECT path, id, state, progress FROM metadata_indexes"
+        " WHERE path IN (SELECT json(value) FROM json_each(?))",
+        upsert="INSERT OR REPLACE INTO metadata_indexes (path, id, state, progress) VALUES (?, ?, ?, ?)",
+        delete="DELETE FROM metadata_indexes WHERE path = ?",
+        from_row=lambda row: ((index := index_from_row(row)).path, index),
+        to_row=lambda path, index: (_path_text(path), *index[1:]),
+        to_key=lambda path: (_path_text(path),),
     ),
     "sign_ups": TableSql(
         select=f"SELECT {SIGN_UP_COLUMNS} FROM sign_ups WHERE id IN (SELECT value FROM json_each(?))",

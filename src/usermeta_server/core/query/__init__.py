@@ -1,0 +1,124 @@
+"""The language in which users are found: filters (AIP-160) and orders (AIP-132), read, checked and evaluated.
+
+Nothing here does input or output. A store translates the checked forms, which are `store.query`'s.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Final, NamedTuple, TypeVar
+
+from usermeta_server.core.query.checker import check
+from usermeta_server.core.query.evaluate import matcher
+from usermeta_server.core.query.fields import order_target_of
+from usermeta_server.core.query.lexer import Flaw, Kind, Token, tokenize
+from usermeta_server.core.query.order import from_cursor, parse_keys, place_of, sort_key, to_cursor
+from usermeta_server.core.query.parser import Parser, parse, path_of
+from usermeta_server.errors import Reason, invalid
+from usermeta_server.store.query import DocumentPath, Order, Predicate
+
+__all__ = [
+    "MAX_LENGTH",
+    "Filter",
+    "OrderBy",
+    "format_path",
+    "from_cursor",
+    "matcher",
+    "parse_filter",
+    "parse_index_path",
+    "parse_order",
+    "place_of",
+    "sort_key",
+    "to_cursor",
+]
+
+T = TypeVar("T")
+
+MAX_LENGTH: Final = 4096
+"""How many characters a filter, an order or a path may have."""
+
+
+class Filter(NamedTuple):
+    """A filter: what it means, and its text in one form whatever the white space, to bind page tokens to."""
+
+    predicate: Predicate
+    canonical: str
+
+
+class OrderBy(NamedTuple):
+    """An order: what it means, and its text in one form whatever the white space, to bind page tokens to."""
+
+    order: Order
+    canonical: str
+
+
+def parse_filter(text: str, field: str = "filter") -> Filter:
+    """Read a filter; an empty one means everyone.
+
+    Raises:
+        UsermetaError: FILTER_INVALID; metadata: `position`, of the first wrong character, counted from 1.
+    """
+    return Filter(*_read(text, field, Reason.FILTER_INVALID, lambda tokens: check(parse(tokens))))
+
+
+def parse_order(text: str, field: str = "order_by") -> OrderBy:
+    """Read an order; an empty one is by id.
+
+    Raises:
+        UsermetaError: ORDER_INVALID; metadata: `position`, of the first wrong character, counted from 1.
+    """
+    return OrderBy(*_read(text, field, Reason.ORDER_INVALID, parse_keys))
+
+
+def parse_index_path(text: str, field: str = "path") -> DocumentPath:
+    """Read the path of an index, as it would stand in a filter.
+
+    Raises:
+        UsermetaError: FIELD_INVALID; metadata: `position`, of the first wrong character, counted from 1.
+    """
+    path, _ = _read(text, field, Reason.FIELD_INVALID, _parse_index_path)
+    return path
+
+
+def format_path(path: DocumentPath) -> str:
+    """Return a path as it would stand in a filter; the inverse of `parse_index_path`."""
+    return ".".join([path.document, *map(_segment, path.keys)])
+
+
+def _segment(key: str) -> str:
+    if _PLAIN.fullmatch(key):
+        return key
+    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _parse_index_path(tokens: Sequence[Token]) -> DocumentPath:
+    parser = Parser(tokens)
+    target = order_target_of(path_of(parser.segments("a path")))
+    if parser.peek().kind is not Kind.END:
+        raise parser.unexpected("the end")
+    if not isinstance(target, DocumentPath):
+        raise Flaw(1, "expected a path in a document")
+    return target
+
+
+def _read(text: str, field: str, reason: Reason, meaning: Callable[[Sequence[Token]], T]) -> tuple[T, str]:
+    try:
+        tokens = tokenize(text, MAX_LENGTH)
+        return meaning(tokens), _canonical(tokens)
+    except Flaw as flaw:
+        raise invalid(
+            field, f"{flaw.description} (at position {flaw.position})", reason=reason, position=flaw.position
+        ) from flaw
+
+
+def _canonical(tokens: Sequence[Token]) -> str:
+    """Return the text of tokens with one space between them, but none where none may stand."""
+    glued = (
+        token.raw + ("" if token.is_symbol(".", "-") or following.is_symbol(".") else " ")
+        for token, following in pairwise(tokens)
+    )
+    return "".join(glued).rstrip(" ")

@@ -1,0 +1,131 @@
+"""Orders of users (AIP-132, `order_by`): read, applied in plain Python, and places in them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from usermeta_server.core.documents import Json
+from usermeta_server.core.query.fields import order_target_of
+from usermeta_server.core.query.lexer import Flaw, Kind, Token
+from usermeta_server.core.query.parser import Parser, path_of
+from usermeta_server.model import User
+from usermeta_server.store.query import DocumentPath, Field, Order, OrderKey, Place, Target, fold
+from usermeta_server.store.values import Rank, SortValue, resolve, sort_value
+
+MAX_ORDER_KEYS: Final = 5
+"""How many keys an order may have."""
+
+_ID: Final = Field("id")
+
+
+def parse_keys(tokens: Sequence[Token]) -> Order:
+    """Return the order that tokens say: `path [ "asc" | "desc" ] { "," … }`; without any, by id.
+
+    Users that are equal by all keys are ordered by id, ascending whatever the keys' directions.
+
+    Raises:
+        Flaw: the tokens are no order, name something unknown or the same twice, or are too many.
+    """
+    parser = Parser(tokens)
+    keys: dict[Target, bool] = {}
+    while parser.peek().kind is not Kind.END:
+        if keys:
+            parser.expect(",")
+        start = parser.peek().start
+        target, descending = _parse_key(parser)
+        if target in keys:
+            raise Flaw(start, "is named twice")
+        if len(keys) == MAX_ORDER_KEYS:
+            raise Flaw(start, f"has more than the {MAX_ORDER_KEYS} keys that are allowed")
+        keys[target] = descending
+    return _order([OrderKey(target, descending) for target, descending in keys.items()])
+
+
+def _parse_key(parser: Parser) -> tuple[Target, bool]:
+    target = order_target_of(path_of(parser.segments("a field")))
+    if parser.peek().is_word("asc", "desc"):
+        return target, parser.take().raw == "desc"
+    if parser.peek().kind is not Kind.END and not parser.peek().is_symbol(","):
+        raise parser.unexpected("'asc', 'desc' or ','")
+    return target, False
+
+
+def _order(keys: list[OrderKey]) -> Order:
+    """Return the order by keys; behind the id nothing orders any more, and as the last key it is implied."""
+    targets = [key.target for key in keys]
+    if _ID in targets:
+        place = targets.index(_ID)
+        return Order(tuple(keys[:place]), keys[place].descending)
+    return Order(tuple(keys))
+
+
+def place_of(order: Order) -> Callable[[User], Place]:
+    """Return a function that says where in an order a user is."""
+    values = [_value_of(key.target) for key in order.keys]
+    return lambda user: Place(tuple(value(user) for value in values), user.id)
+
+
+def _value_of(target: Target) -> Callable[[User], SortValue]:
+    if isinstance(target, DocumentPath):
+        document, keys = target.document, target.keys
+        return lambda user: sort_value(resolve(orjson.loads(user.document(document)), keys))
+    name, folded = target.name, target.folded
+    return lambda user: _field_value(getattr(user, name), folded=folded)
+
+
+def _field_value(value: str | int, *, folded: bool) -> SortValue:
+    """Return what a field's value is ordered by; one that is true or false is kept, and ordered, as 1 or 0."""
+    if isinstance(value, str):
+        return SortValue(Rank.STRING, fold(value) if folded else value)
+    return SortValue(Rank.NUMBER, int(value))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reversed:
+    """A value that sorts in reverse; `sorted` asks for nothing but `<` and `==`."""
+
+    value: SortValue | str
+
+    def __lt__(self, other: "_Reversed") -> bool:
+        return other.value < self.value  # type: ignore[operator]  # both are sort values, or both ids
+
+
+def sort_key(order: Order) -> Callable[[User], tuple[object, ...]]:
+    """Return a function by which `sorted` puts users in an order."""
+    place = place_of(order)
+    descending = [*(key.descending for key in order.keys), order.id_descending]
+
+    def key(user: User) -> tuple[object, ...]:
+        at = place(user)
+        parts: list[SortValue | str] = [*at.values, at.user_id]
+        return tuple(_Reversed(part) if reverse else part for part, reverse in zip(parts, descending, strict=True))
+
+    return key
+
+
+def to_cursor(place: Place) -> Json:
+    """Return a place as JSON, for a page token."""
+    return [[[int(value.rank), value.value] for value in place.values], place.user_id]
+
+
+def from_cursor(cursor: Json) -> Place:
+    """Return the place that `to_cursor` wrote; a page token vouches that it did.
+
+    Raises:
+        ValueError: it did not.
+    """
+    match cursor:
+        case [[*values], str(user_id)]:
+            return Place(tuple(map(_sort_value, values)), user_id)
+        case _:
+            raise ValueError("not a place in an order")
+
+
+def _sort_value(cursor: Json) -> SortValue:
+    match cursor:
+        case [int(rank), int(value) | float(value) | str(value)]:
+            return SortValue(Rank(rank), value)
+        case _:
+            raise ValueError("not a sort value")

@@ -1,0 +1,183 @@
+"""The use cases that find users, and those about the indexes that help to."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from usermeta_server.core.query import (
+    Filter,
+    OrderBy,
+    format_path,
+    from_cursor,
+    parse_filter,
+    parse_index_path,
+    parse_order,
+    place_of,
+    to_cursor,
+)
+from usermeta_server.core.tokens import Tokens
+from usermeta_server.core.writes import Intent, Writes
+from usermeta_server.errors import Reason, UsermetaError, invalid
+from usermeta_server.ids import Stamp
+from usermeta_server.model import Document, IndexState, MetadataIndex, User
+from usermeta_server.store.base import Reads, ScanLimitError, Store, Transaction
+from usermeta_server.store.query import (
+    Comparison,
+    Conjunction,
+    Contains,
+    DocumentPath,
+    Place,
+    Predicate,
+    UserQuery,
+)
+
+
+class ListRequest(NamedTuple):
+    """What is asked for: a filter, an order, a page's size and token, as a client writes them."""
+
+    filter: str
+    order_by: str
+    page_size: int
+    page_token: str
+
+
+class Found(NamedTuple):
+    """A page of users, whether there are more, and what the list's tokens are bound to."""
+
+    users: Sequence[User]
+    more: bool
+    order: OrderBy
+    bound_to: str
+
+
+class Search:
+    """The use cases that find users."""
+
+    def __init__(self, store: Store, writes: Writes, tokens: Tokens) -> None:
+        """Make them with the maker of page tokens."""
+        self._store = store
+        self._writes = writes
+        self._tokens = tokens
+
+    async def list(self, request: ListRequest) -> Found:
+        """Return a page of the users that a filter matches.
+
+        Raises:
+            UsermetaError: FILTER_INVALID, ORDER_INVALID, PAGE_TOKEN_INVALID, INDEX_REQUIRED.
+        """
+        sought, order = parse_filter(request.filter), parse_order(request.order_by)
+        bound_to = f"ListUsers {sought.canonical}\n{order.canonical}"
+        after = self._place(bound_to, request.page_token)
+        query = UserQuery(sought.predicate, order.order, after, request.page_size + 1)
+        try:
+            users = await self._store.find_users(query)
+        except ScanLimitError as error:
+            raise self._index_required(sought, order) from error
+        return Found(users[: request.page_size], len(users) > request.page_size, order, bound_to)
+
+    def next_page_token(self, found: Found, shown: int) -> str:
+        """Return the token of the page after the first `shown` users; empty when there is none."""
+        if not shown or (shown == len(found.users) and not found.more):
+            return ""
+        return self._tokens.make(found.bound_to, to_cursor(place_of(found.order.order)(found.users[shown - 1])))
+
+    async def count(self, filter_text: str) -> int:
+        """Return how many users a filter matches.
+
+        Raises:
+            UsermetaError: FILTER_INVALID, INDEX_REQUIRED.
+        """
+        sought = parse_filter(filter_text)
+        try:
+            return await self._store.count_users(sought.predicate)
+        except ScanLimitError as error:
+            raise self._index_required(sought, parse_order("")) from error
+
+    def _place(self, bound_to: str, token: str) -> Place | None:
+        if not token:
+            return None
+        try:
+            return from_cursor(self._tokens.read(bound_to, token))
+        except ValueError as error:
+            raise invalid("page_token", "is of another version", reason=Reason.PAGE_TOKEN_INVALID) from error
+
+    def _index_required(self, sought: Filter, order: OrderBy) -> UsermetaError:
+        ready = {index.path for index in self._store.metadata_indexes() if index.state is IndexState.READY}
+        wanted = [*_paths(sought.predicate), *(key.target for key in order.order.keys)]
+        for target in wanted:
+            if isinstance(target, DocumentPath) and target.keys and (target.document, *target.keys) not in ready:
+                path = format_path(target)
+                text = f"Finding these users without an index takes too long: an index on {path} helps."
+                return UsermetaError(Reason.INDEX_REQUIRED, text, {"path": path})
+        return UsermetaError(Reason.INDEX_REQUIRED, "Finding these users takes too long: narrow the filter.")
+
+    async def create_index(self, path_text: str, intent: Intent) -> MetadataIndex:
+        """Begin to build an index; one that exists stays as it is.
+
+        Raises:
+            UsermetaError: FIELD_INVALID, for what is no path in a document.
+        """
+        path = _key(parse_index_path(path_text))
+
+        def change(transaction: Transaction, _: Stamp) -> MetadataIndex:
+            kept = transaction.metadata_indexes.get(path)
+            if kept is None:
+                kept = MetadataIndex(path, transaction.next_version(), IndexState.BUILDING, "")
+                transaction.metadata_indexes.put(path, kept)
+            return kept
+
+        async def recall(_: str) -> MetadataIndex:
+            return self._index(path)
+
+        reads = Reads(metadata_indexes=(path,))
+        return await self._writes.perform(intent, reads, change, name=lambda index: str(index.id), recall=recall)
+
+    async def delete_index(self, path_text: str, intent: Intent) -> None:
+        """Drop an index.
+
+        Raises:
+            UsermetaError: FIELD_INVALID, METADATA_INDEX_NOT_FOUND.
+        """
+        path = _key(parse_index_path(path_text))
+
+        def change(transaction: Transaction, _: Stamp) -> None:
+            if transaction.metadata_indexes.get(path) is None:
+                raise UsermetaError(Reason.METADATA_INDEX_NOT_FOUND)
+            transaction.metadata_indexes.put(path, None)
+
+        async def recall(_: str) -> None:
+            return None
+
+        reads = Reads(metadata_indexes=(path,))
+        await self._writes.perform(intent, reads, change, name=lambda _: "", recall=recall)
+
+    def list_indexes(self) -> Sequence[MetadataIndex]:
+        """Return the indexes, by their paths."""
+        return self._store.metadata_indexes()
+
+    def _index(self, path: tuple[str, ...]) -> MetadataIndex:
+        for index in self._store.metadata_indexes():
+            if index.path == path:
+                return index
+        raise UsermetaError(Reason.METADATA_INDEX_NOT_FOUND)
+
+
+def path_text(index: MetadataIndex) -> str:
+    """Return the path of an index as it would stand in a filter."""
+    return format_path(DocumentPath(Document(index.path[0]), index.path[1:]))
+
+
+def _key(path: DocumentPath) -> tuple[str, ...]:
+    return (str(path.document), *path.keys)
+
+
+def _paths(predicate: Predicate) -> Iterator[DocumentPath]:
+    """Yield the paths by which an index would narrow a predicate down."""
+    conjuncts = predicate.operands if isinstance(predicate, Conjunction) else (predicate,)
+    for each in conjuncts:
+        match each:
+            case Comparison(target) if isinstance(target, DocumentPath):
+                yield target
+            case Contains(path):
+                yield path
+            case _:
+                pass
