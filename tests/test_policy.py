@@ -12,8 +12,8 @@ from usermeta_server.model import SECOND, Document, Scope
 from usermeta_server.policy import MethodRule, ProfileAudience, View, Viewer, WriteGrant
 
 KEY: Final = Principal(PrincipalKind.SECRET_KEY, "key_1", Scope.ADMIN)
-SELF: Final = Principal(PrincipalKind.USER, USER.id, issue_time=10 * SECOND)
-OTHER: Final = Principal(PrincipalKind.USER, "user_2", issue_time=10 * SECOND)
+SELF: Final = Principal(PrincipalKind.USER, USER.id, issue_time=10 * SECOND, user_id=USER.id)
+OTHER: Final = Principal(PrincipalKind.USER, "user_2", issue_time=10 * SECOND, user_id="user_2")
 
 BACKEND_CALLER: Final = Caller(Audience.BACKEND, "/any", KEY)
 SELF_CALLER: Final = Caller(Audience.FRONTEND, "/any", SELF)

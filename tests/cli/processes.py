@@ -1,6 +1,5 @@
 """The command line as a process of its own."""
 
-import json
 import os
 import re
 import signal
@@ -57,10 +56,10 @@ class Running:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.errors.append(line)
-            match = re.search(r"usermeta listens on (\S+?)\"?[,}]?$", json.loads(line)["message"])
+            match = re.search(r'"usermeta listens on ([^"\s]+)"', line)
             if match:
                 return match[1]
-        raise AssertionError("".join(self.errors))
+        raise AssertionError(f"exit code {self.process.wait(SECONDS)}: {''.join(self.errors)}")
 
     def end(self, number: signal.Signals) -> Ended:
         """Send a signal, and return how the process ended."""
