@@ -7,7 +7,7 @@ Three tables and nothing else decide. What no table lists is refused. Only this 
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum, Flag, StrEnum, unique
 from operator import attrgetter
-from typing import Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
 from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
@@ -237,15 +237,31 @@ class _Seal(Enum):
 
 @final
 class View:
-    """What one viewer may read of one user, by field name. Documents are canonical JSON; nothing else is in it."""
+    """What one viewer may read of one user or sign-up, by field name. Documents are canonical JSON."""
 
-    __slots__ = ("fields", "viewer")
+    __slots__ = ("_readers", "_record", "viewer")
 
-    def __init__(self, seal: _Seal, viewer: Viewer, fields: Mapping[str, object]) -> None:
-        """Make a view; only the policy holds the seal."""
+    def __init__(
+        self, seal: _Seal, viewer: Viewer, readers: Mapping[str, Callable[[Any], object]], record: object
+    ) -> None:
+        """Make a view of a record through a viewer's table; only the policy holds the seal."""
         _check_seal(seal)
         self.viewer = viewer
-        self.fields = fields
+        self._readers = readers
+        self._record = record
+
+    def read(self, name: str) -> Any:  # noqa: ANN401  # of each field's own type
+        """Return a field.
+
+        Raises:
+            KeyError: the viewer may not read it.
+        """
+        return self._readers[name](self._record)
+
+    @property
+    def fields(self) -> Mapping[str, object]:
+        """All that the viewer may read."""
+        return {name: read(self._record) for name, read in self._readers.items()}
 
 
 @final
@@ -300,13 +316,38 @@ def admit(caller: Caller, user: User | None) -> User:
     return user
 
 
-def _view(viewer: Viewer, user: User) -> View:
-    fields: dict[str, object] = {name: read(user) for name, read in FIELDS[viewer].items()}
-    readable = [document for document, access in DOCUMENTS[viewer].items() if Access.READ in access]
-    fields.update((document, user.document(document)) for document in readable)
+def _readable(documents: Mapping[Document, Access]) -> tuple[Document, ...]:
+    return tuple(document for document, access in documents.items() if Access.READ in access)
+
+
+def _etags_reader(documents: tuple[Document, ...]) -> Callable[[User], Mapping[Document, str]]:
+    readers = {document: attrgetter(f"{document}_etag") for document in documents}
+    return lambda user: {document: read(user) for document, read in readers.items()}
+
+
+def _user_readers(viewer: Viewer) -> Mapping[str, Callable[[User], object]]:
+    documents = _readable(DOCUMENTS[viewer])
+    readers: dict[str, Callable[[User], object]] = {
+        **FIELDS[viewer],
+        **{document: attrgetter(document) for document in documents},
+    }
     if viewer is not Viewer.ANYONE:
-        fields["metadata_etags"] = {document: user.document_etag(document) for document in readable}
-    return View(_Seal.POLICY, viewer, fields)
+        readers["metadata_etags"] = _etags_reader(documents)
+    return readers
+
+
+_USER_READERS: Final = {viewer: _user_readers(viewer) for viewer in Viewer}
+_SIGN_UP_READERS: Final[Mapping[Viewer, Mapping[str, Callable[[ShownSignUp], object]]]] = {
+    viewer: {
+        **SIGN_UP_FIELDS[viewer],
+        **{document: attrgetter(f"record.{document}") for document in _readable(SIGN_UP_DOCUMENTS[viewer])},
+    }
+    for viewer in Viewer
+}
+
+
+def _view(viewer: Viewer, user: User) -> View:
+    return View(_Seal.POLICY, viewer, _USER_READERS[viewer], user)
 
 
 def view(caller: Caller, user: User) -> View:
@@ -327,11 +368,7 @@ def sign_up_documents(viewer: Viewer) -> tuple[Document, ...]:
 def sign_up_view(caller: Caller, sign_up: ShownSignUp) -> View:
     """Return what a caller may read of a sign-up; who has just made one holds it."""
     viewer = Viewer.BACKEND if caller.audience is Audience.BACKEND else Viewer.SELF
-    fields: dict[str, object] = {name: read(sign_up) for name, read in SIGN_UP_FIELDS[viewer].items()}
-    for document, access in SIGN_UP_DOCUMENTS[viewer].items():
-        if Access.READ in access:
-            fields[document] = getattr(sign_up.record, document)
-    return View(_Seal.POLICY, viewer, fields)
+    return View(_Seal.POLICY, viewer, _SIGN_UP_READERS[viewer], sign_up)
 
 
 def created_user_view(caller: Caller, sign_up: SignUp, user: User) -> View:

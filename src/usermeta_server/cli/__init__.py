@@ -4,8 +4,10 @@ import sys
 
 import click
 
+from usermeta_server.cli.indexes import indexes
 from usermeta_server.cli.keys import keys, token
 from usermeta_server.cli.serve import serve
+from usermeta_server.cli.users import users
 from usermeta_server.errors import OperatorError, UsermetaError
 
 
@@ -17,7 +19,7 @@ def usermeta() -> None:
     """
 
 
-for command in (serve, keys, token):
+for command in (serve, keys, token, users, indexes):
     usermeta.add_command(command)
 
 

@@ -1,11 +1,10 @@
 """What every write of a user has in common: expected etags before it, versions, etags and times after it."""
 
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from usermeta_server.errors import Reason, UsermetaError
-from usermeta_server.ids import Stamp
+from usermeta_server.ids import Stamp, random_bytes
 from usermeta_server.model import Change, ChangeKind, Document, User
 from usermeta_server.policy import VISIBLE, Viewer
 from usermeta_server.store.base import Transaction
@@ -61,7 +60,7 @@ def _kind_of(changed: Mapping[str, object]) -> ChangeKind:
 def change_of(stamp: Stamp, kind: ChangeKind, before: User | None, after: User, parts: Iterable[str]) -> Change:
     """Return the change that a write leaves: whose it is, and the user before and after it."""
     names = tuple(map(str, parts))
-    version, nonce = after.version, secrets.token_bytes(8)
+    version, nonce = after.version, random_bytes(8)
     return Change(
         version, nonce, stamp.now, after.id, kind, stamp.actor, stamp.request_id, names, before, after, erased=False
     )
@@ -69,7 +68,7 @@ def change_of(stamp: Stamp, kind: ChangeKind, before: User | None, after: User, 
 
 def tombstone_of(stamp: Stamp, user: User, version: int) -> Change:
     """Return the change that erasing a user leaves: that it was, and nothing that it was."""
-    nonce, kind = secrets.token_bytes(8), ChangeKind.DELETED
+    nonce, kind = random_bytes(8), ChangeKind.DELETED
     return Change(version, nonce, stamp.now, user.id, kind, stamp.actor, stamp.request_id, (), user, None, erased=False)
 
 

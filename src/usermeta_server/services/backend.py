@@ -190,8 +190,7 @@ class BackendService:
         if request.change_id <= 0:
             raise invalid("change_id", "is required")
         documents = documents_named(request.documents)
-        expected = {each: getattr(request.expected_etags, each) for each in Document}
-        restoration = Restoration(user_id, request.change_id, documents, expected)
+        restoration = Restoration(user_id, request.change_id, documents, _expected(request))
         return self._replies.of(caller, await self._history.restore(caller, restoration, intent_of(request, caller)))
 
     async def watch_users(self, request: pb.WatchUsersRequest, caller: Caller, send: Send) -> None:
@@ -273,8 +272,13 @@ MetadataRequest = pb.MergeUserMetadataRequest | pb.ReplaceUserMetadataRequest | 
 def _write(request: MetadataRequest, caller: Caller, edits: Mapping[Document, Edit]) -> MetadataWrite:
     user_id = required(request.user_id, "user_id")
     grant = policy.grant_write(caller, user_id, edits.keys())
-    expected = request.expected_etags
-    return MetadataWrite(caller, grant, edits, {each: getattr(expected, each) for each in Document})
+    return MetadataWrite(caller, grant, edits, _expected(request))
+
+
+def _expected(request: MetadataRequest | pb.RestoreUserMetadataRequest) -> Mapping[Document, str]:
+    if not request.HasField("expected_etags"):
+        return {}
+    return {document: getattr(request.expected_etags, document) for document in Document}
 
 
 def _item(request: pb.MergeUserMetadataRequest, caller: Caller) -> MetadataWrite | UsermetaError:

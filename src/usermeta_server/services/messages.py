@@ -9,6 +9,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from usermeta_server.core.documents import load
+from usermeta_server.lru import LruMap
 from usermeta_server.model import SECOND
 from usermeta_server.policy import View
 from usermeta_server.services.structs import fill_struct
@@ -17,7 +18,7 @@ Setter = Callable[[Any, str, Any], None]
 
 
 def fill(message: Message, view: View, fields: Collection[str] | None = None) -> None:
-    """Fill an empty message about a user from a view, field by field of the same name.
+    """Fill an empty message from a view, field by field of the same name.
 
     Args:
         message: what to fill.
@@ -27,13 +28,61 @@ def fill(message: Message, view: View, fields: Collection[str] | None = None) ->
     Raises:
         KeyError: the message has a field that the policy does not let this caller read.
     """
-    _fill(message, view.fields, fields)
-
-
-def _fill(message: Message, values: Mapping[str, Any], fields: Collection[str] | None) -> None:
     for name, put in _setters(cast("Hashable", type(message))):
         if fields is None or name in fields:
-            put(message, name, values[name])
+            put(message, name, view.read(name))
+
+
+class Encoder:
+    """Encodes what views show, and keeps the bytes of documents: most writes change one, and leave the others."""
+
+    def __init__(self, message: type[Message], limit: int) -> None:
+        """Encode as this message, keeping up to `limit` bytes (about) of documents."""
+        self._message = message
+        self._setters = [each for each in _setters(cast("Hashable", message)) if each[1] is not _put_document]
+        self._documents = [
+            (field.name, _varint(field.number << 3 | _LENGTH_DELIMITED))
+            for field in message.DESCRIPTOR.fields
+            if field.message_type is not None and field.message_type.full_name == Struct.DESCRIPTOR.full_name
+        ]
+        self._kept: LruMap[str, bytes] = LruMap(limit)
+
+    def encode(self, view: View) -> bytes:
+        """Return the message that shows all of a view, as bytes: the scalars, then each document."""
+        message = self._message()
+        for name, put in self._setters:
+            put(message, name, view.read(name))
+        parts = [message.SerializeToString()]
+        for name, tag in self._documents:
+            parts += (tag, self._document(view.read(name)))
+        return b"".join(parts)
+
+    def _document(self, text: str) -> bytes:
+        """Return a document as a Struct, with its length before it."""
+        kept = self._kept.get(text)
+        if kept is None:
+            struct = Struct()
+            fill_struct(struct, load(text))
+            kept = delimited(struct.SerializeToString())
+            self._kept.put(text, kept, len(text) + len(kept))
+        return kept
+
+
+_LENGTH_DELIMITED: Final = 2
+
+
+def delimited(data: bytes) -> bytes:
+    """Return bytes with their length before them, as protobuf encodes what a field of a message or of bytes holds."""
+    return _varint(len(data)) + data
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:  # noqa: PLR2004  # seven bits to a byte
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 @cache
@@ -44,7 +93,7 @@ def _setters(message: Any) -> tuple[tuple[str, Setter], ...]:  # noqa: ANN401  #
 def _setter(field: Any) -> Setter:  # noqa: ANN401  # two classes of descriptor, of one shape
     if field.message_type is None:
         return _put_all if field.is_repeated else setattr
-    return _SETTERS.get(field.message_type.full_name, _put_message)
+    return _SETTERS.get(field.message_type.full_name, _put_texts)
 
 
 def _put_all(message: Message, name: str, values: Iterable[object]) -> None:
@@ -62,8 +111,10 @@ def _put_time(message: Message, name: str, microseconds: int) -> None:
         put_time(getattr(message, name), microseconds)
 
 
-def _put_message(message: Message, name: str, values: Mapping[str, Any]) -> None:
-    _fill(getattr(message, name), values, None)
+def _put_texts(message: Message, name: str, values: Mapping[str, str]) -> None:
+    inner = getattr(message, name)
+    for key, value in values.items():
+        setattr(inner, key, value)
 
 
 _SETTERS: Final[Mapping[str, Setter]] = {

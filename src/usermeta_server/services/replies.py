@@ -4,16 +4,17 @@ A reply is kept with the very record that it was made of. A record never changes
 new one after every write, so a reply is right exactly as long as its record is the current one.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from usermeta_server import policy
 from usermeta_server.audience import Caller
 from usermeta_server.lru import LruMap
 from usermeta_server.model import User
 from usermeta_server.policy import View, Viewer
-from usermeta_server.services.messages import fill
+from usermeta_server.services.messages import Encoder, delimited
 
 _OVERHEAD: Final = 300
 """Bytes that a kept reply costs besides its own, about."""
@@ -24,8 +25,9 @@ class Replies:
 
     def __init__(self, message: type[Message], field: str, limit: int) -> None:
         """Keep up to `limit` bytes (about)."""
-        self._message = message
-        self._field = field
+        descriptor: Any = message.DESCRIPTOR.fields_by_name[field]
+        self._encoder = Encoder(GetMessageClass(descriptor.message_type), limit)
+        self._tag = bytes((descriptor.number << 3 | 2,))
         self._kept: LruMap[tuple[Viewer, str], tuple[User, bytes]] = LruMap(limit)
 
     def of(self, caller: Caller, user: User) -> bytes:
@@ -41,8 +43,6 @@ class Replies:
         return kept[1] if kept is not None and kept[0] is user else None
 
     def _make(self, view: View, user: User) -> bytes:
-        message = self._message()
-        fill(getattr(message, self._field), view)
-        reply = message.SerializeToString()
+        reply = self._tag + delimited(self._encoder.encode(view))
         self._kept.put((view.viewer, user.id), (user, reply), len(reply) + _OVERHEAD)
         return reply

@@ -2,8 +2,9 @@
 
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, Final, TypeVar, cast
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
@@ -122,9 +123,15 @@ def documents_of(message: Message, prefix: str = "") -> Mapping[Document, JsonOb
 
 
 def _structs(message: Message) -> Iterable[tuple[Document, Struct]]:
-    for document in Document:
-        if document in message.DESCRIPTOR.fields_by_name and message.HasField(document):
+    for document in _documents_in(cast("Hashable", type(message))):
+        if message.HasField(document):
             yield document, getattr(message, document)
+
+
+@cache
+def _documents_in(message: Any) -> tuple[Document, ...]:  # noqa: ANN401  # the stubs deny that it is hashable
+    """Return the documents that a message has fields for."""
+    return tuple(each for each in Document if each in message.DESCRIPTOR.fields_by_name)
 
 
 def merges_of(request: Message) -> Mapping[Document, Edit]:
@@ -153,18 +160,19 @@ def patches_of(request: Message, limits: Limits) -> Mapping[Document, Edit]:
     Raises:
         UsermetaError: PATCH_INVALID, for operations that are malformed, none, or too many.
     """
-    patches = {
-        document: [_operation(each, f"{document}[{index}]") for index, each in enumerate(getattr(request, document))]
-        for document in Document
-        if document in request.DESCRIPTOR.fields_by_name
-    }
-    count = sum(map(len, patches.values()))
+    given = {document: getattr(request, document) for document in _documents_in(cast("Hashable", type(request)))}
+    count = sum(map(len, given.values()))
     if not 0 < count <= MAX_OPERATIONS:
         text = f"holds {count} operations; 1 to {MAX_OPERATIONS} are allowed"
-        raise invalid(next(iter(patches)), text, reason=Reason.PATCH_INVALID)
+        raise invalid(next(iter(given)), text, reason=Reason.PATCH_INVALID)
+    patches = {
+        document: [_operation(each, document, index) for index, each in enumerate(operations)]
+        for document, operations in given.items()
+        if operations
+    }
     for document, operations in patches.items():
         check_operations(operations, document)
-    return {document: _patch(operations, limits, document) for document, operations in patches.items() if operations}
+    return {document: _patch(operations, limits, document) for document, operations in patches.items()}
 
 
 def _patch(operations: Sequence[Operation], limits: Limits, field: str) -> Edit:
@@ -182,15 +190,15 @@ _OPS: Final[Mapping[int, Op]] = {
 }
 
 
-def _operation(message: PatchOperation, field: str) -> Operation:
+def _operation(message: PatchOperation, field: str, index: int) -> Operation:
     op = _OPS.get(message.op)
     if op is None:
-        raise invalid(f"{field}.op", "is not an operation", reason=Reason.PATCH_INVALID)
+        raise invalid(f"{field}[{index}].op", "is not an operation", reason=Reason.PATCH_INVALID)
     return Operation(
         op,
         message.path,
         message.from_path if message.HasField("from_path") else None,
-        to_json(message.value, f"{field}.value") if message.HasField("value") else MISSING,
+        to_json(message.value, f"{field}[{index}].value") if message.HasField("value") else MISSING,
     )
 
 

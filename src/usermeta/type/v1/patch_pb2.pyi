@@ -33,7 +33,7 @@ class PatchOperation(_message.Message):
     class _OpEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PatchOperation._Op.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         OP_UNSPECIFIED: PatchOperation._Op.ValueType  # 0
-        """Not an operation: refused with FIELD_INVALID."""
+        """Not an operation: refused with PATCH_INVALID."""
         OP_ADD: PatchOperation._Op.ValueType  # 1
         """Sets a member, or inserts into an array before the index; `-` as index appends. Needs `value`."""
         OP_REMOVE: PatchOperation._Op.ValueType  # 2
@@ -55,7 +55,7 @@ class PatchOperation(_message.Message):
         """What the step does."""
 
     OP_UNSPECIFIED: PatchOperation.Op.ValueType  # 0
-    """Not an operation: refused with FIELD_INVALID."""
+    """Not an operation: refused with PATCH_INVALID."""
     OP_ADD: PatchOperation.Op.ValueType  # 1
     """Sets a member, or inserts into an array before the index; `-` as index appends. Needs `value`."""
     OP_REMOVE: PatchOperation.Op.ValueType  # 2

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TypeAlias
 
 from usermeta_server.core.documents.canonical import Container, Json, JsonObject
@@ -41,6 +42,10 @@ def parse(pointer: str) -> Tokens:
     Raises:
         ValueError: The pointer is malformed; the text says how.
     """
+    return _parse_short(pointer) if len(pointer) <= _SHORT else _parse(pointer)
+
+
+def _parse(pointer: str) -> Tokens:
     if not pointer:
         return ()
     if not pointer.startswith("/"):
@@ -52,6 +57,10 @@ def parse(pointer: str) -> Tokens:
         message = "in a JSON pointer '~' is followed by '0' or '1'"
         raise ValueError(message)
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/"))
+
+
+_SHORT = 128
+_parse_short = lru_cache(maxsize=4096)(_parse)
 
 
 def format_pointer(tokens: Iterable[str]) -> str:

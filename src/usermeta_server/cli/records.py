@@ -1,0 +1,78 @@
+"""Users between messages and JSON, and found page by page: what the commands about users share."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from usermeta.backend.v1 import backend_service_pb2 as pb
+from usermeta.backend.v1.user_pb2 import User
+from usermeta_server.services.structs import to_object
+
+if TYPE_CHECKING:
+    from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs
+
+PAGE_SIZE: Final = 1000
+OUTPUT_ONLY: Final = ("id", "etag", "metadata_etags", "create_time", "update_time")
+"""The fields that a request's user does not bring."""
+
+
+def to_record(message: Message) -> dict[str, Any]:
+    """Return a message as JSON in proto form, with the protos' field names; whole numbers stay integers."""
+    return {field.name: _to_json(value) for field, value in message.ListFields()}
+
+
+def _to_json(value: Any) -> Any:  # noqa: ANN401  # the value of any field
+    if isinstance(value, Struct):
+        return to_object(value, "")
+    if isinstance(value, Timestamp):
+        return value.ToJsonString()
+    return to_record(value) if isinstance(value, Message) else value
+
+
+def to_line(user: User) -> bytes:
+    """Return a user as a line of JSON."""
+    return orjson.dumps(to_record(user)) + b"\n"
+
+
+def from_line(line: bytes) -> User:
+    """Return the user that a line of JSON says; names as in the protos or in lower camel case.
+
+    Raises:
+        ValueError: the line is no user.
+    """
+    record = orjson.loads(line)
+    if not isinstance(record, dict):
+        raise ValueError("is not a JSON object")  # noqa: TRY004  # the line is wrong, not the argument's type
+    try:
+        return json_format.ParseDict(record, User())
+    except json_format.ParseError as error:
+        raise ValueError(str(error)) from error
+
+
+def writable(user: User) -> User:
+    """Return a copy of a user without what is output only."""
+    copy = User()
+    copy.CopyFrom(user)
+    for name in OUTPUT_ONLY:
+        copy.ClearField(name)
+    return copy
+
+
+async def find(
+    stub: "BackendServiceAsyncStub", request: pb.ListUsersRequest, limit: int | None = None
+) -> AsyncIterator[Sequence[User]]:
+    """Yield the users that a request finds, page by page, `limit` at the most."""
+    left = limit
+    while left is None or left > 0:
+        request.page_size = PAGE_SIZE if left is None else min(left, PAGE_SIZE)
+        page = await stub.ListUsers(request)
+        yield page.users
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+        left = None if left is None else left - len(page.users)
