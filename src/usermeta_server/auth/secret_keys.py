@@ -44,6 +44,8 @@ class KeyRing:
         """Hold these keys."""
         self._keys = {key.id: key for key in keys}
         self._listeners: list[Callable[[SecretKey], None]] = []
+        # No more than there are keys, for only what is right gets in; any change of a key has all verified again.
+        self._verified: dict[str, Principal] = {}
 
     def subscribe(self, listener: Callable[[SecretKey], None]) -> None:
         """Tell a listener of keys that are revoked."""
@@ -56,6 +58,7 @@ class KeyRing:
     def put(self, key: SecretKey) -> None:
         """Hold a key as it is now."""
         self._keys[key.id] = key
+        self._verified.clear()
         if key.revoke_time:
             for listener in self._listeners:
                 listener(key)
@@ -77,10 +80,16 @@ class KeyRing:
         Raises:
             UsermetaError: CREDENTIAL_INVALID, CREDENTIAL_EXPIRED.
         """
+        principal = self._verified.get(token) or self._verify(token)
+        if principal.expire_time and principal.expire_time <= now:
+            raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
+        return principal
+
+    def _verify(self, token: str) -> Principal:
         match = _TOKEN.fullmatch(token)
         key = self._keys.get(f"key_{match[1]}") if match else None
         if key is None or not hmac.compare_digest(key.digest, _digest(token)) or key.revoke_time:
             raise UsermetaError(Reason.CREDENTIAL_INVALID)
-        if key.expire_time and key.expire_time <= now:
-            raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
-        return Principal(PrincipalKind.SECRET_KEY, key.id, scope=max(key.scopes), expire_time=key.expire_time)
+        principal = Principal(PrincipalKind.SECRET_KEY, key.id, scope=max(key.scopes), expire_time=key.expire_time)
+        self._verified[token] = principal
+        return principal
