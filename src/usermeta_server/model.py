@@ -190,7 +190,8 @@ class Change(NamedTuple):
 
     `id` is the user's version after it, in the order of commits; `nonce` (8 random bytes) tells it from one of the
     same id in another history, as a restored backup has; `parts` are the names of what changed. `before` and `after`
-    are None where there is no user, and where they are not kept or were erased.
+    are None where there is no user, and where they are not kept or were erased. `last` is false where the next change
+    is of the same write.
     """
 
     id: int
@@ -204,6 +205,7 @@ class Change(NamedTuple):
     before: User | None
     after: User | None
     erased: bool
+    last: bool = True
 
 
 class SecretKey(NamedTuple):

@@ -36,6 +36,8 @@ FRONTEND: Final = frontend_service_pb2.DESCRIPTOR.services_by_name["FrontendServ
 
 _SWEEP_SECONDS: Final = 60
 _INDEX_SECONDS: Final = 1
+_SLICE: Final = 1000
+"""Changes that are trimmed at once, between two batches of writes."""
 
 _OPTIONS: Final = (
     # Two servers on one port would share its calls in silence.
@@ -181,7 +183,8 @@ async def _sweep(app: App, settings: ServerSettings) -> None:
         try:
             while await app.store.sweep() + await app.use_cases.sign_ups.sweep():
                 pass
-            while await app.store.trim_changes(time.time_ns() // 1000 - age, settings.history_count):
+            # Only whole slices are worth another round at once: under load there is always one more change to trim.
+            while await app.store.trim_changes(time.time_ns() // 1000 - age, settings.history_count, _SLICE) == _SLICE:
                 pass
         except Exception:
             log.exception("sweeping failed; it will be tried again")

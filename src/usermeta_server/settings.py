@@ -112,6 +112,13 @@ class ClientSettings:
     tls_ca: Path | None = _setting("", _file, "Certificates (PEM) to trust instead of the system's.")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """What `usermeta relay` can be told besides; the secret's form is checked where no error can show it."""
+
+    webhook_secret: str = _setting("", _text, "The secret that signs what is posted: whsec_….")
+
+
 def variable(name: str) -> str:
     """Return the environment variable of a setting."""
     return PREFIX + name.upper()

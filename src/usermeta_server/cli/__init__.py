@@ -4,10 +4,13 @@ import sys
 
 import click
 
+from usermeta_server.cli.history import history
 from usermeta_server.cli.indexes import indexes
 from usermeta_server.cli.keys import keys, token
+from usermeta_server.cli.relay import relay
 from usermeta_server.cli.serve import serve
 from usermeta_server.cli.users import users
+from usermeta_server.cli.watch import watch
 from usermeta_server.errors import OperatorError, UsermetaError
 
 
@@ -19,7 +22,7 @@ def usermeta() -> None:
     """
 
 
-for command in (serve, keys, token, users, indexes):
+for command in (serve, keys, token, users, indexes, watch, history, relay):
     usermeta.add_command(command)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from usermeta_server import policy
 from usermeta_server.audience import Caller
-from usermeta_server.core.documents import load
+from usermeta_server.core.documents import JsonObject, load
 from usermeta_server.core.metadata import Edit, Metadata, MetadataWrite
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, UsermetaError
@@ -49,14 +49,18 @@ class History:
         """
         user_id, documents = restoration.user_id, restoration.documents
         change = await self._store.find_change(restoration.change_id)
-        if await self._store.user(user_id) is None:
-            raise UsermetaError(Reason.USER_NOT_FOUND)
-        if change is None or change.user_id != user_id or change.after is None:
-            raise UsermetaError(Reason.CHANGE_NOT_FOUND)
-        edits = {document: _as_in(change.after, document) for document in documents}
+        then = change.after if change and change.user_id == user_id else None
+        edits = {document: _as_in(then, document) for document in documents}
         grant = policy.grant_write(caller, user_id, documents)
         return await self._metadata.write(MetadataWrite(caller, grant, edits, restoration.expected_etags), intent)
 
 
-def _as_in(user: User, document: Document) -> Edit:
-    return lambda _: load(user.document(document))
+def _as_in(then: User | None, document: Document) -> Edit:
+    """Return the edit that restores a document; it refuses within the write, for a replay comes before that."""
+
+    def edit(_: JsonObject) -> JsonObject:
+        if then is None:
+            raise UsermetaError(Reason.CHANGE_NOT_FOUND)
+        return load(then.document(document))
+
+    return edit

@@ -198,7 +198,8 @@ class BackendService:
         opened = self._watches.users(caller, watched, request.resume_token, snapshot=request.include_snapshot)
         async with opened as (watch, batches):
             async for batch in batches:
-                await send_or_end(watch, send, self._changes.events(caller, batch.events, batch.resume_token))
+                for response in self._changes.responses(caller, batch, watch.resume_token):
+                    await send_or_end(watch, send, response)
 
     async def get_sign_up(self, request: pb.GetSignUpRequest, caller: Caller) -> pb.GetSignUpResponse:
         sign_up = await self._sign_ups.get(caller, required(request.sign_up_id, "sign_up_id"))

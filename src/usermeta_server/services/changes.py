@@ -1,6 +1,6 @@
 """Changes and watch events as bytes, each made once for all who are told of it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from usermeta.backend.v1 import backend_service_pb2 as pb
@@ -8,7 +8,7 @@ from usermeta.backend.v1.document_pb2 import Document as DocumentMessage
 from usermeta.backend.v1.user_change_pb2 import UserChange
 from usermeta_server import policy
 from usermeta_server.audience import Caller
-from usermeta_server.core.watch import ChangeEvent, Event, LeftEvent, SnapshotEvent
+from usermeta_server.core.watch import Batch, ChangeEvent, Event, LeftEvent, SnapshotEvent
 from usermeta_server.errors import invalid
 from usermeta_server.lru import LruMap
 from usermeta_server.model import Change, ChangeKind, Document, User
@@ -19,6 +19,9 @@ _DOCUMENTS: Final[Mapping[DocumentMessage.ValueType, Document]] = {
     DocumentMessage.DOCUMENT_PRIVATE_METADATA: Document.PRIVATE,
     DocumentMessage.DOCUMENT_UNSAFE_METADATA: Document.UNSAFE,
 }
+
+_MAX_RESPONSE: Final = 1 << 20
+"""Bytes of one response of a watch: what a client that does not read costs, about."""
 
 
 def documents_named(values: Iterable[DocumentMessage.ValueType]) -> tuple[Document, ...]:
@@ -62,10 +65,22 @@ class Changes:
             message.after.MergeFromString(self._user(caller, change.after))
         return message
 
-    def events(self, caller: Caller, events: Iterable[Event], resume_token: str) -> bytes:
-        """Return a response that tells of events."""
-        rest = pb.WatchUsersResponse(resume_token=resume_token)
-        return b"".join((*(self._event(caller, event) for event in events), rest.SerializeToString()))
+    def responses(self, caller: Caller, batch: Batch, before: str) -> Iterator[bytes]:
+        """Yield the responses that tell of a batch, one unless that would pass 1 MiB.
+
+        Of several, all but the last have the token `before`, of what was sent earlier: so a write is never split by
+        going on with a token.
+        """
+        parts: list[bytes] = []
+        room = _MAX_RESPONSE
+        for event in batch.events:
+            part = self._event(caller, event)
+            room -= len(part)
+            if room < 0 and parts:
+                yield b"".join((*parts, _token(before)))
+                parts, room = [], _MAX_RESPONSE - len(part)
+            parts.append(part)
+        yield b"".join((*parts, _token(batch.resume_token)))
 
     def _event(self, caller: Caller, event: Event) -> bytes:
         """Return a response with nothing but one event: put together they are one response with all of them."""
@@ -100,6 +115,10 @@ _MESSAGES: Final[Mapping[type, Callable[..., pb.WatchUsersEvent]]] = {
     SnapshotEvent: Changes._snapshot,  # noqa: SLF001  # this class's own table
     LeftEvent: Changes._left,  # noqa: SLF001  # as above
 }
+
+
+def _token(resume_token: str) -> bytes:
+    return pb.WatchUsersResponse(resume_token=resume_token).SerializeToString()
 
 
 def _response(event: pb.WatchUsersEvent) -> bytes:

@@ -18,8 +18,10 @@ async def send_or_end(watch: Watch, send: Send, response: bytes) -> None:
     """
     sending: asyncio.Future[Any] = asyncio.ensure_future(send(response))
     ended: asyncio.Future[Any] = watch.ended
-    await asyncio.wait({sending, ended}, return_when=asyncio.FIRST_COMPLETED)
-    if not sending.done():
+    try:
+        await asyncio.wait({sending, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not sending.done():
+            raise watch.ended.result()
+        await sending
+    finally:
         sending.cancel()
-        raise watch.ended.result()
-    await sending

@@ -140,7 +140,8 @@ class Transaction:
 
     def keep(self) -> None:
         """Let the mutation that has just run stand."""
-        self.changes += self._recorded
+        self.changes += [each._replace(last=False) for each in self._recorded[:-1]]
+        self.changes += self._recorded[-1:]
         self._recorded = []
         for table in self.tables.values():
             table.keep()
@@ -255,7 +256,8 @@ class Store(Protocol):
     async def trim_changes(self, older_than: int, keep: int, limit: int = 1000) -> int:
         """Delete up to `limit` of the oldest changes, and return how many went.
 
-        Those from before `older_than` (microseconds) go, and those beyond the `keep` newest; the last change stays.
+        What stays has no gaps: it begins with the first change that is not from before `older_than` (microseconds) and
+        whose id is not `keep` or more behind the last one's; the last change stays.
         """
         ...
 

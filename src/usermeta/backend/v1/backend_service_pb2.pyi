@@ -1126,7 +1126,10 @@ class WatchUsersResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
-    """From where to go on after these events. Opaque; it survives restarts of the server."""
+    """From where to go on after these events. Opaque; it survives restarts of the server. Where a write makes more than
+    one response can hold (about 1 MiB), all but the last repeat the token of before it: going on never begins within
+    a write.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchUsersEvent]:
         """What happened, in the order of commits."""

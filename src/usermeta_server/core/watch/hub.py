@@ -5,8 +5,11 @@ whatever watchers do, and publishing costs the writer next to nothing. A watch t
 """
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 from usermeta_server.errors import Reason, UsermetaError
@@ -18,7 +21,11 @@ _ENDING: Final = (ChangeKind.BANNED, ChangeKind.DELETED)
 
 
 class Watch:
-    """One watcher: what wakes it, and what ends it."""
+    """One watcher: what wakes it, what ends it, and how far it has come.
+
+    `position` is the last change that it took; `resume_token` is the token of what was sent to it last; it is `live`
+    from when it took its first change from the hub.
+    """
 
     def __init__(self, principal_id: str) -> None:
         """Watch for a principal, on the running event loop."""
@@ -26,6 +33,7 @@ class Watch:
         self.wake = asyncio.Event()
         self.ended: asyncio.Future[UsermetaError] = asyncio.get_running_loop().create_future()
         self.position = 0
+        self.resume_token = ""
         self.live = False
 
     def end(self, error: UsermetaError) -> None:
@@ -77,20 +85,22 @@ class Hub:
             if own and (change.kind in _ENDING or not VISIBLE[Viewer.SELF].isdisjoint(change.parts)):
                 for watch in own:
                     watch.wake.set()
-        self._erase({change.user_id for change in changes if change.kind is ChangeKind.DELETED})
+        self._erase({change.user_id: change.id for change in changes if change.kind is ChangeKind.DELETED})
         self._drop_oldest()
         for watch in self._watches:
             watch.wake.set()
 
-    def _erase(self, user_ids: set[str]) -> None:
-        """Keep of users that were erased what history keeps: that there were changes, and the tombstone."""
-        if not user_ids:
+    def _erase(self, tombstones: Mapping[str, int]) -> None:
+        """Keep of users that were erased what history keeps: that there were changes, and the tombstones.
+
+        What comes after a tombstone is of another user, that was given the same id.
+        """
+        if not tombstones:
             return
-        self._changes = deque(
-            change if change.user_id not in user_ids or change.kind is ChangeKind.DELETED else _erased(change)
-            for change in self._changes
-        )
-        self._bytes = sum(map(_weight, self._changes))
+        for index, change in enumerate(self._changes):
+            if change.id < tombstones.get(change.user_id, 0) and change.kind is not ChangeKind.DELETED:
+                erased = self._changes[index] = _erased(change)
+                self._bytes += _weight(erased) - _weight(change)
 
     def _drop_oldest(self) -> None:
         floor = self._floor
@@ -101,19 +111,14 @@ class Hub:
         if self._floor != floor:
             for watch in self._watches:
                 if watch.live and watch.position < self._floor:
-                    watch.end(UsermetaError(Reason.WATCH_TOO_SLOW))
+                    watch.end(UsermetaError(Reason.WATCH_TOO_SLOW, metadata={"resume_token": watch.resume_token}))
 
     def after(self, change_id: int, limit: int) -> list[Change] | None:
         """Return up to `limit` changes after one, None where they are not all kept here any more."""
         if change_id < self._floor:
             return None
-        found: list[Change] = []
-        for change in reversed(self._changes):
-            if change.id <= change_id:
-                break
-            found.append(change)
-        found.reverse()
-        return found[:limit]
+        start = bisect_right(self._changes, change_id, key=attrgetter("id"))
+        return list(islice(self._changes, start, start + limit))
 
     def end(self, principal_id: str, error: UsermetaError) -> None:
         """End the watches of a principal."""

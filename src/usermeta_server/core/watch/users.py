@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from usermeta_server.core.documents import Json
 
 _BATCH: Final = 200
-"""Changes, or users of a snapshot, that one response tells of at the most."""
+"""Changes, or users of a snapshot, that are told of at once: more than one write ever makes."""
 _IDLE_SECONDS: Final = 15.0
 """How long a watch is silent before it sends a bookmark."""
 
 
 class Batch(NamedTuple):
-    """What a watcher is told at once, and the token with which it goes on after that."""
+    """What a watcher is told at once, whole writes only, and the token with which it goes on after that."""
 
     events: Sequence[Event]
     resume_token: str
@@ -73,18 +73,28 @@ class UsersWatch:
         Raises:
             UsermetaError: RESUME_TOKEN_EXPIRED, when what follows was trimmed before it was read; and what ended it.
         """
+        async for batch in self._batches(place, watched):
+            yield batch
+            # The consumer came back for more: so this one was sent.
+            self.watch.resume_token = batch.resume_token
+
+    async def _batches(self, place: _Place, watched: WatchFilter) -> AsyncIterator[Batch]:
         yield Batch((), self._token(place, watched))
         async for batch in self._snapshot(place, watched):
             yield batch
-        position = place.position
+        now = asyncio.get_running_loop().time
+        position, due = place.position, now() + _IDLE_SECONDS
         while True:
-            changes = await self._next(position)
+            changes = await self._next(position, due)
             if changes:
                 position = Position(changes[-1].id, changes[-1].nonce)
                 self.watch.position = position.change_id
             events = [event for change in changes if (event := event_of(change, watched.matches))]
-            if events or not changes:
+            if events or now() >= due:
                 yield Batch(events, self._token(_Place(position, None), watched))
+                due = now() + _IDLE_SECONDS
+            else:
+                await asyncio.sleep(0)
 
     async def _snapshot(self, place: _Place, watched: WatchFilter) -> AsyncIterator[Batch]:
         after = place.snapshot_after
@@ -94,28 +104,30 @@ class UsersWatch:
             events = [SnapshotEvent(user) for user in users if watched.matches is None or watched.matches(user)]
             yield Batch(events, self._token(_Place(place.position, after), watched))
 
-    async def _next(self, position: Position) -> Sequence[Change]:
-        """Return the changes after a place; none after a while in which there were none."""
-        if self.watch.ended.done():
-            raise self.watch.ended.result()
-        self.watch.wake.clear()
-        changes: Sequence[Change] | None = self._hub.after(position.change_id, _BATCH)
-        if changes is None:
-            if self.watch.live:
-                raise UsermetaError(Reason.WATCH_TOO_SLOW)
-            changes = await self._store.changes_after(position.change_id, _BATCH)
-            if not await self._store.is_kept(position):
-                raise UsermetaError(Reason.RESUME_TOKEN_EXPIRED)
-            return changes
-        self.watch.live = True
-        self.watch.position = max(self.watch.position, position.change_id)
-        if not changes:
+    async def _next(self, position: Position, due: float) -> Sequence[Change]:
+        """Return the changes after a place; none when there are none until `due`, a time of the event loop."""
+        while True:
+            if self.watch.ended.done():
+                raise self.watch.ended.result()
+            self.watch.wake.clear()
+            changes = self._hub.after(position.change_id, _BATCH)
+            if changes is None:
+                return await self._stored(position)
+            self.watch.live, self.watch.position = True, position.change_id
+            if changes:
+                return _whole(changes)
             try:
-                await asyncio.wait_for(self.watch.wake.wait(), _IDLE_SECONDS)
+                async with asyncio.timeout_at(due):
+                    await self.watch.wake.wait()
             except TimeoutError:
                 return ()
-            return await self._next(position)
-        return changes
+
+    async def _stored(self, position: Position) -> Sequence[Change]:
+        changes = await self._store.changes_after(position.change_id, _BATCH)
+        # Asked afterwards: as long as the place is kept, nothing after it has been trimmed.
+        if not await self._store.is_kept(position):
+            raise UsermetaError(Reason.RESUME_TOKEN_EXPIRED)
+        return _whole(changes)
 
     def _token(self, place: _Place, watched: WatchFilter) -> str:
         cursor: Json = [place.position.change_id, place.position.nonce.hex(), place.snapshot_after]
@@ -177,6 +189,14 @@ class Watches:
                 yield OwnWatch(self._store, watch, caller)
         finally:
             self._hub.leave(watch, user_id)
+
+
+def _whole(changes: Sequence[Change]) -> Sequence[Change]:
+    """Return changes without those at the end whose write goes on beyond them."""
+    end = len(changes)
+    while end and not changes[end - 1].last:
+        end -= 1
+    return changes[:end]
 
 
 def _bound_to(watched: WatchFilter) -> str:

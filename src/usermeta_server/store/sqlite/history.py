@@ -8,9 +8,11 @@ import orjson
 from usermeta_server.model import Actor, Change, ChangeKind, User
 from usermeta_server.store.sqlite.tables import Row
 
-_COLUMNS: Final = "id, nonce, time, user_id, kind, audience, principal, request_id, parts, previous, state, erased"
+_COLUMNS: Final = (
+    "id, nonce, time, user_id, kind, audience, principal, request_id, parts, previous, state, erased, last"
+)
 
-INSERT: Final = f"INSERT INTO changes ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT: Final = f"INSERT INTO changes ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 ERASE: Final = """
     UPDATE changes
@@ -27,12 +29,27 @@ ERASE: Final = """
 """
 """Takes the last change of the user to erase."""
 
+ERASE_SIGN_UPS: Final = """
+    UPDATE sign_ups SET username = '', email_address = '', first_name = '', last_name = '', external_id = ''
+    WHERE created_user_id = ? AND created_user_id != ''
+"""
+
+ERASE_REQUESTS: Final = "DELETE FROM requests WHERE principal IN ('user:' || ?, 'identity:' || ?)"
+"""Takes the id and the external id of the user to erase."""
+
 MARK_ERASED: Final = "INSERT OR REPLACE INTO erased_users (user_id, change_id) VALUES (?, ?)"
 
 _SELECT: Final = """
-    SELECT c.id, c.nonce, c.time, c.user_id, c.kind, c.audience, c.principal, c.request_id, c.parts, c.erased,
-        p.state, c.state
+    SELECT c.id, c.nonce, c.time, c.user_id, c.kind, c.audience, c.principal, c.request_id, c.parts, p.state,
+        c.state, c.erased, c.last
     FROM changes AS c LEFT JOIN changes AS p ON p.id = c.previous
+"""
+
+KEEP_VERSION: Final = "UPDATE state SET value = ? WHERE name = 'version'"
+"""For versions that no change has: the last change, which is never trimmed, keeps its own."""
+
+LAST_VERSION: Final = """
+    SELECT max(value, coalesce((SELECT max(id) FROM changes), 0)) FROM state WHERE name = 'version'
 """
 
 FIND: Final = f"{_SELECT} WHERE c.id = ?"
@@ -61,12 +78,18 @@ NEWEST_OF_USER: Final = """
 PREVIOUS: Final = "SELECT previous FROM changes WHERE id = ? AND user_id = ?"
 
 TRIM: Final = """
+    WITH oldest AS (SELECT id, time FROM changes ORDER BY id LIMIT :limit),
+        newest AS (SELECT max(id) AS id FROM changes)
     DELETE FROM changes
-    WHERE id IN (SELECT id FROM changes ORDER BY id LIMIT :limit)
-        AND (time < :older_than OR id <= :beyond)
-        AND id < (SELECT max(id) FROM changes)
-    RETURNING id
+    WHERE id <= (SELECT max(id) FROM oldest) AND id < coalesce(
+        (SELECT min(id) FROM oldest WHERE time >= :older_than AND id > (SELECT id FROM newest) - :keep),
+        (SELECT id FROM newest)
+    )
+    RETURNING user_id, id
 """
+"""Deletes from the beginning up to the first change to keep, for a clock that went back must not leave a gap."""
+
+FORGET_ERASED: Final = "DELETE FROM erased_users WHERE user_id = ? AND change_id = ?"
 
 MARK_TRIMMED: Final = "INSERT OR IGNORE INTO state (name, value) VALUES ('trimmed', 1)"
 """From then on history does not begin at its beginning."""
@@ -77,8 +100,6 @@ IS_KEPT: Final = """
         ELSE EXISTS (SELECT 1 FROM changes WHERE id = :change_id AND nonce = :nonce)
     END
 """
-
-NTH_NEWEST: Final = "SELECT id FROM changes ORDER BY id DESC LIMIT 1 OFFSET ?"
 
 
 def rows_of(changes: Iterable[Change]) -> Sequence[Row]:
@@ -96,6 +117,7 @@ def rows_of(changes: Iterable[Change]) -> Sequence[Row]:
             change.before.version if change.before else 0,
             orjson.dumps(tuple(change.after)).decode() if change.after else "",
             change.erased,
+            change.last,
         )
         for change in changes
     ]
@@ -103,7 +125,7 @@ def rows_of(changes: Iterable[Change]) -> Sequence[Row]:
 
 def change_from_row(row: Row) -> Change:
     """Make a change of a row that `FIND`, `AFTER` or `OF_USER` selected."""
-    change_id, nonce, time, user_id, kind, audience, principal, request_id, parts, erased, before, after = row
+    change_id, nonce, time, user_id, kind, audience, principal, request_id, parts, before, after, *rest = row
     return Change(
         change_id,
         nonce,
@@ -115,7 +137,7 @@ def change_from_row(row: Row) -> Change:
         tuple(parts.split(",")) if parts else (),
         _state(before),
         _state(after),
-        bool(erased),
+        *map(bool, rest),
     )
 
 

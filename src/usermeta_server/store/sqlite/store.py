@@ -4,7 +4,8 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -109,7 +110,7 @@ class SqliteStore:
             raise
         writing, reading, *searching = connections
         store = cls(ownership, Connections(writing, reading, searching), cache_bytes, search_seconds)
-        ((store._version,),) = await writing.execute_fetchall("SELECT value FROM state WHERE name = 'version'")
+        ((store._version,),) = await writing.execute_fetchall(history.LAST_VERSION)
         await store._reload_indexes()
         store._writer.start()
         return store
@@ -141,25 +142,22 @@ class SqliteStore:
         """See `writer.Engine.commit`."""
         users = transaction.users.changed
         self._cache.begin_write(users)
+        kept_version = transaction.changes[-1].id if transaction.changes else self._version
         self._version = transaction.version
         try:
-            await self._writing.execute_fetchall("BEGIN IMMEDIATE")
-            for name, sql in TABLES.items():
-                changed = transaction.tables[name].changed
-                gone = [sql.to_key(key) for key, row in changed.items() if row is None]
-                rows = [sql.to_row(key, row) for key, row in changed.items() if row is not None]
-                await self._execute_many(sql.delete, gone)
-                await self._execute_many(sql.upsert, rows)
-            await self._indexes.follow(transaction.users)
-            await self._write_history(transaction.changes)
-            await self._writing.execute_fetchall(
-                "UPDATE state SET value = ? WHERE name = 'version'", (transaction.version,)
-            )
-            await self._writing.execute_fetchall("COMMIT")
+            async with self._transaction():
+                for name, sql in TABLES.items():
+                    changed = transaction.tables[name].changed
+                    gone = [sql.to_key(key) for key, row in changed.items() if row is None]
+                    rows = [sql.to_row(key, row) for key, row in changed.items() if row is not None]
+                    await self._execute_many(sql.delete, gone)
+                    await self._execute_many(sql.upsert, rows)
+                await self._indexes.follow(transaction.users)
+                await self._write_history(transaction.changes)
+                if transaction.version != kept_version:
+                    await self._writing.execute_fetchall(history.KEEP_VERSION, (transaction.version,))
         except BaseException:
             self._cache.end_write(dict.fromkeys(users))
-            if self._writing.in_transaction:
-                await self._writing.execute_fetchall("ROLLBACK")
             raise
         self._cache.end_write(users)
         if transaction.metadata_indexes.changed:
@@ -171,8 +169,10 @@ class SqliteStore:
     async def _write_history(self, changes: Sequence[Change]) -> None:
         await self._execute_many(history.INSERT, history.rows_of(changes))
         tombstones = [change for change in changes if change.kind is ChangeKind.DELETED]
-        erased = [(change.before.version,) for change in tombstones if change.before]
-        await self._execute_many(history.ERASE, erased)
+        gone = [change.before for change in tombstones if change.before]
+        await self._execute_many(history.ERASE, [(user.version,) for user in gone])
+        await self._execute_many(history.ERASE_SIGN_UPS, [(user.id,) for user in gone])
+        await self._execute_many(history.ERASE_REQUESTS, [(user.id, user.external_id) for user in gone])
         await self._execute_many(history.MARK_ERASED, [(change.user_id, change.id) for change in tombstones])
 
     async def _execute_many(self, sql: str, rows: Sequence[Row]) -> None:
@@ -204,15 +204,27 @@ class SqliteStore:
 
     async def trim_changes(self, older_than: int, keep: int, limit: int = 1000) -> int:
         """See `Store.trim_changes`."""
-        rows = list(await self._fetch(history.NTH_NEWEST, (keep,)))
-        beyond = rows[0][0] if rows else 0
-        parameters = {"older_than": older_than, "beyond": beyond, "limit": limit}
+        parameters = {"older_than": older_than, "keep": keep, "limit": limit}
         return await self._writer.between_batches(lambda: self._trim(parameters))
 
     async def _trim(self, parameters: Mapping[str, int]) -> int:
-        # Marked first: a crash in between must not leave a gap that nobody can tell.
-        await self._writing.execute_fetchall(history.MARK_TRIMMED)
-        return await self._delete(history.TRIM, parameters)
+        async with self._transaction():
+            trimmed = list(await self._writing.execute_fetchall(history.TRIM, dict(parameters)))
+            if trimmed:
+                await self._writing.executemany(history.FORGET_ERASED, trimmed)
+                await self._writing.execute_fetchall(history.MARK_TRIMMED)
+        return len(trimmed)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[None]:
+        await self._writing.execute_fetchall("BEGIN IMMEDIATE")
+        try:
+            yield
+            await self._writing.execute_fetchall("COMMIT")
+        except BaseException:
+            if self._writing.in_transaction:
+                await self._writing.execute_fetchall("ROLLBACK")
+            raise
 
     # Reading
 

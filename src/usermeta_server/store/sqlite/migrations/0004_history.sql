@@ -13,7 +13,9 @@ CREATE TABLE changes (
     previous INTEGER NOT NULL,
     -- The user after it, as a JSON array of the columns of `users`; empty when erased.
     state TEXT NOT NULL,
-    erased INTEGER NOT NULL
+    erased INTEGER NOT NULL,
+    -- Whether it is the last change of its write.
+    last INTEGER NOT NULL
 ) STRICT;
 
 -- Where the chain of a user that was erased begins.
@@ -22,8 +24,5 @@ CREATE TABLE erased_users (
     change_id INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- An outside identity's name is an identifier: what is remembered under it goes with its user.
-CREATE TRIGGER users_erase_requests AFTER DELETE ON users WHEN OLD.external_id != ''
-BEGIN
-    DELETE FROM requests WHERE principal = 'identity:' || OLD.external_id;
-END;
+-- The store erases what sign-ups say with the rest of a user: a trigger does not see one that is made again at once.
+DROP TRIGGER users_erase_sign_ups;
