@@ -49,6 +49,11 @@ class Server(NamedTuple):
     address: str
     key: str
 
+    def cpu(self) -> float:
+        """Return the seconds of processor that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def resident(self) -> float:
         """Return its memory in MiB."""
         text = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -227,6 +232,7 @@ def _part(values: Sequence[float], part: float) -> float:
 async def measure_history(seconds: float, rounds: int) -> None:
     """Compare a server with history with one without, in turns."""
     speeds: dict[str, list[float]] = {"server": [], "server-without-history": []}
+    costs: dict[str, list[float]] = {role: [] for role in speeds}
     with contextlib.ExitStack() as stack:
         ready = []
         for role in speeds:
@@ -235,14 +241,17 @@ async def measure_history(seconds: float, rounds: int) -> None:
             client = Client(server.address, server.key)
             users = await make_users(client)
             await write(client, users, 1)
-            ready.append((role, client, users))
+            ready.append((role, server, client, users))
         for _ in range(rounds):
-            for role, client, users in ready:
+            for role, server, client, users in ready:
+                used = server.cpu()
                 speeds[role].append(await write(client, users, seconds))
+                costs[role].append((server.cpu() - used) / speeds[role][-1] / seconds)
     with_, without = speeds.values()
     print(f"writes/s with history:     {statistics.median(with_):,.0f}   {[round(each) for each in with_]}")
     print(f"writes/s without history:  {statistics.median(without):,.0f}   {[round(each) for each in without]}")
-    print(f"ratio: {_ratio(with_, without):.2f}")
+    cost, cost_without = costs.values()
+    print(f"ratio: {_ratio(with_, without):.2f}; by processor time for each: {_ratio(cost_without, cost):.2f}")
 
 
 def main() -> None:

@@ -73,12 +73,13 @@ async def _assemble(store: Store, settings: ServerSettings, outside: OutsideToke
     page_tokens = Tokens(await _secret(store, "page_token"), "page_token", Reason.PAGE_TOKEN_INVALID)
     hub = Hub((await store.last_change()).change_id)
     store.subscribe(hub.publish)
+    store.subscribe_to_keys(ring.put)
     ring.subscribe(lambda key: hub.end(key.id, UsermetaError(Reason.CREDENTIAL_INVALID)))
     use_cases = UseCases(
         users=Users(store, writes, limits),
         metadata=metadata,
         sign_ups=SignUps(store, writes, limits, _sign_up_rules(settings), (sign_up_tokens, tokens)),
-        sessions=Sessions(writes, tokens),
+        sessions=Sessions(store, writes, tokens),
         secret_keys=SecretKeys(store, writes, ring),
         history=History(store, metadata),
         watches=Watches(store, hub, resume_tokens),

@@ -302,14 +302,16 @@ def admit(caller: Caller, user: User | None) -> User:
     """Return the user that a call is about, if the caller may go on: a session acts as its user, or not at all.
 
     Raises:
-        UsermetaError: USER_NOT_FOUND; also for a session that is older than the user, whose id was another's then;
-            USER_BANNED, when the user's own session calls.
+        UsermetaError: USER_NOT_FOUND; also for a session that is older than the user, whose id was another's then, and
+            for an outside identity that is the user's no more; USER_BANNED, when the user's own session calls.
     """
     if user is None:
         raise UsermetaError(Reason.USER_NOT_FOUND)
     if viewer_of(caller, user.id) is Viewer.SELF:
         session = caller.principal.kind is PrincipalKind.USER
         if session and caller.principal.issue_time < user.create_time:
+            raise UsermetaError(Reason.USER_NOT_FOUND)
+        if caller.principal.identity and caller.principal.identity.external_id != user.external_id:
             raise UsermetaError(Reason.USER_NOT_FOUND)
         if user.banned:
             raise UsermetaError(Reason.USER_BANNED)

@@ -160,7 +160,9 @@ def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
             return server.add_insecure_port(settings.listen)
         return server.add_secure_port(settings.listen, _credentials(settings.tls_cert, settings.tls_key))
     except RuntimeError as error:
-        raise OperatorError(f"cannot listen on {settings.listen}: is another program listening there?") from error
+        raise OperatorError(
+            f"cannot listen on {settings.listen}: the address is taken, or is none of this machine"
+        ) from error
 
 
 def _credentials(certificate: Path | None, key: Path | None) -> grpc.ServerCredentials:

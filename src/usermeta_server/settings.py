@@ -10,9 +10,11 @@ from typing import Any, Final, TypeVar
 from usermeta_server.errors import OperatorError
 
 S = TypeVar("S")
+N = TypeVar("N", int, float)
 
 PREFIX: Final = "USERMETA_"
 
+_MAX_PORT: Final = 65535
 _SIZES: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -28,6 +30,27 @@ def _seconds(text: str) -> float:
     if not match:
         raise ValueError("must be a duration, such as 10s, 5m or 24h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _between(parse: Callable[[str], N], least: N, most: N, what: str) -> Callable[[str], N]:
+    def bounded(text: str) -> N:
+        value = parse(text)
+        if not least <= value <= most:
+            raise ValueError(f"must be {what}")
+        return value
+
+    return bounded
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"\d{1,15}", text.strip()):
+        raise ValueError("must be a number")
+    return int(text)
+
+
+_idle = _between(_seconds, 1.0, float(1 << 31), "1s or more")
+_changes = _between(_count, 1, 1 << 50, "1 or more")
+_document_size = _between(_size, 2, 128 << 10, "2 to 128K: three documents and what is around them go in one message")
 
 
 def _switch(text: str) -> bool:
@@ -53,7 +76,8 @@ def _database(text: str) -> Path:
 
 
 def _address(text: str) -> str:
-    if not re.fullmatch(r"\S+:\d{1,5}", text):
+    match = re.fullmatch(r"\S+:(\d{1,5})", text)
+    if not match or int(match[1]) > _MAX_PORT:
         raise ValueError("must be HOST:PORT")
     return text
 
@@ -93,11 +117,19 @@ class ServerSettings:
     sign_up_completion: str = _setting(
         "open", _one_of("open", "attested"), "Who completes sign-ups: open (their holders too), attested (backends)."
     )
-    sign_up_idle: float = _setting("24h", _seconds, "How long a sign-up may be idle before it counts as abandoned.")
+    sign_up_idle: float = _setting(
+        "24h",
+        _between(_seconds, 1, 1 << 31, "1s or more"),
+        "How long a sign-up may be idle before it counts as abandoned.",
+    )
     issuers: Path | None = _setting("", _file, "A TOML file that names the outside issuers to trust.")
     history_age: float = _setting("2160h", _seconds, "How long changes are kept (90 days unless told otherwise).")
-    history_count: int = _setting("10000000", int, "How many changes are kept at the most.")
-    metadata_max_bytes: int = _setting("8K", _size, "Largest document, as compact JSON.")
+    history_count: int = _setting(
+        "10000000", _between(_count, 1, 1 << 50, "1 or more"), "How many changes are kept at the most."
+    )
+    metadata_max_bytes: int = _setting(
+        "8K", _between(_size, 2, 128 << 10, "2 to 128K"), "Largest document, as compact JSON."
+    )
     cache: int = _setting("128M", _size, "Memory for users at hand, and as much again for their replies.")
     search: float = _setting("5s", _seconds, "How long a search may scan before it asks for an index.")
     shutdown_grace: float = _setting("10s", _seconds, "How long calls under way may take to finish at shutdown.")

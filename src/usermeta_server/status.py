@@ -21,17 +21,31 @@ def _packed(message: Message) -> AnyMessage:
     return packed
 
 
+_MAX_TEXT: Final = 300
+"""Bytes of each text of an error: it goes in headers, of which a client takes 8 KiB in all."""
+_MAX_VIOLATIONS: Final = 8
+
+
+def _short(text: str) -> str:
+    encoded = text.encode("utf-8", "backslashreplace")
+    return text if len(encoded) <= _MAX_TEXT else encoded[:_MAX_TEXT].decode("utf-8", "ignore") + "…"
+
+
 def to_status(error: UsermetaError) -> Status:
     """Return what a client is told of an error: code, message, ErrorInfo, and BadRequest if fields are bad."""
-    info = ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=error.metadata)
+    info = ErrorInfo(
+        reason=error.reason.name, domain=DOMAIN, metadata={name: _short(text) for name, text in error.metadata.items()}
+    )
     details = [_packed(info)]
     if error.violations:
         violations = [
-            BadRequest.FieldViolation(field=each.field, description=each.description, reason=error.reason.name)
-            for each in error.violations
+            BadRequest.FieldViolation(
+                field=_short(each.field), description=_short(each.description), reason=error.reason.name
+            )
+            for each in error.violations[:_MAX_VIOLATIONS]
         ]
         details.append(_packed(BadRequest(field_violations=violations)))
-    return Status(code=Code.Value(error.reason.status), message=error.message, details=details)
+    return Status(code=Code.Value(error.reason.status), message=_short(error.message), details=details)
 
 
 def internal_error() -> UsermetaError:

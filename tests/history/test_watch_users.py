@@ -9,8 +9,9 @@ import grpc
 import pytest
 
 from tests.history.support import Kind, Watcher, history_of, kinds, merge, watching
-from tests.support import DEADLINE, Refusal, Service, document, read_error, serving, settings, struct
+from tests.support import DEADLINE, Refusal, Service, bearer, document, read_error, serving, settings, struct
 from usermeta.backend.v1 import backend_service_pb2 as pb
+from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceStub
 from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.core.watch import WatchFilter, users
 from usermeta_server.core.writes import Intent
@@ -124,7 +125,7 @@ async def test_bookmarks(service: Service, monkeypatch: pytest.MonkeyPatch) -> N
 async def test_a_write_is_never_split(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred changes of one write come before a token of a later place, in responses that clients can receive."""
     monkeypatch.setattr(users, "_BATCH", 130)
-    made = [await service.user(public_metadata={"filler": [0] * 4000}) for _ in range(100)]
+    made = [await service.user(public_metadata={"filler": [0] * 1500}) for _ in range(100)]
     async with watching(service) as watcher, grpc.aio.insecure_channel(service.address) as channel:
         before = watcher.token
         for number in range(2):
@@ -220,6 +221,20 @@ async def test_the_end_of_the_server(tmp_path: Path) -> None:
     """At the shutdown a watch ends at once, with SHUTTING_DOWN; the token goes on afterwards."""
     async with serving(settings(tmp_path)) as service, watching(service) as watcher:
         await service.server.stop(DEADLINE)
+        assert (await watcher.end()).reason == "SHUTTING_DOWN"
+
+
+async def test_the_end_of_the_server_while_a_watch_begins(tmp_path: Path) -> None:
+    """A watch whose first response is still on the way is ended as any other, and holds up nothing."""
+    async with serving(settings(tmp_path)) as service:
+        stub = BackendServiceStub(service.channel)
+        watcher = Watcher(stub.WatchUsers(pb.WatchUsersRequest(), metadata=bearer(service.admin_key)))
+        hub = service.server.app.hub
+        while not hub._watches:  # noqa: ASYNC110  # nothing says when
+            await asyncio.sleep(0)
+        start = asyncio.get_running_loop().time()
+        await service.server.stop(DEADLINE)
+        assert asyncio.get_running_loop().time() - start < DEADLINE / 2
         assert (await watcher.end()).reason == "SHUTTING_DOWN"
 
 

@@ -108,7 +108,7 @@ async def test_of_two_sign_ups_of_one_identity_one_completes(sign_ups: SignUps) 
     first = await complete(sign_ups, both[0])
     with pytest.raises(UsermetaError) as caught:
         await complete(sign_ups, both[1])
-    assert caught.value.metadata == {"field": "sign_up.external_id"}
+    assert caught.value.metadata == {"field": "sign_up"}
     assert await complete(sign_ups, both[0]) == first
 
 

@@ -74,6 +74,10 @@ class Attempt:
             return ""
         return "CREDENTIAL_EXPIRED" if held and self.status == "abandoned" else "SIGN_UP_CLOSED"
 
+    def is_of(self, person: "Person") -> bool:
+        """Tell whether it was begun under a person's identity."""
+        return bool(self.external_id) and self.external_id == person.external_id
+
     def close(self, status: str) -> None:
         """Close it: it keeps no documents."""
         self.status = status
@@ -204,7 +208,8 @@ class SignUpMachine(RuleBasedStateMachine):
         """Delete a user."""
         user_id = list(self.people)[index % len(self.people)]
         self.runner.run(self.app.use_cases.users.delete(user_id, "", intent_of(BACKEND, "delete")))
-        del self.people[user_id]
+        gone = self.people.pop(user_id)
+        self.attempts = [each for each in self.attempts if each.status == "complete" or not each.is_of(gone)]
         for attempt in self.attempts:
             if attempt.user_id == user_id:
                 attempt.address = attempt.external_id = ""

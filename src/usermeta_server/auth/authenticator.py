@@ -62,6 +62,7 @@ class Authenticator:
     def __init__(self, ring: KeyRing, frontend: FrontendCredentials, clock: Callable[[], int] = _now) -> None:
         """Take secret keys for the backend, and for the frontend what `frontend` takes."""
         self._clock = clock
+        self._ring = ring
         self._by_audience: Mapping[Audience, Callable[[str, int], Awaitable[Principal]]] = {
             Audience.BACKEND: ring.authenticate,
             Audience.FRONTEND: frontend.authenticate,
@@ -76,6 +77,17 @@ class Authenticator:
         if not headers:
             return ANONYMOUS
         return await self._by_audience[audience](_bearer_token(headers), self._clock())
+
+    def check(self, principal: Principal) -> None:
+        """Check that a call's credential still holds: its body may come long after its headers.
+
+        Raises:
+            UsermetaError: CREDENTIAL_INVALID, CREDENTIAL_EXPIRED.
+        """
+        if principal.kind is PrincipalKind.SECRET_KEY:
+            self._ring.check(principal)
+        if principal.expire_time and principal.expire_time <= self._clock():
+            raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
 
 
 def _bearer_token(headers: Sequence[str | bytes]) -> str:

@@ -143,7 +143,8 @@ def _identity(claims: Mapping[str, Any], issuer: Issuer, expire_time: int) -> Id
     if not isinstance(subject, str) or not subject:
         raise UsermetaError(Reason.CREDENTIAL_INVALID)
     external_id = issuer.prefix + subject
-    if len(external_id.encode()) > MAX_EXTERNAL_ID:
+    printable = external_id.isprintable() and external_id.strip() == external_id
+    if not printable or len(external_id.encode()) > MAX_EXTERNAL_ID:
         raise UsermetaError(Reason.CREDENTIAL_INVALID)
     email = claims.get(issuer.email_claim)
     email_address = email if isinstance(email, str) else ""

@@ -85,6 +85,16 @@ class KeyRing:
             raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
         return principal
 
+    def check(self, principal: Principal) -> None:
+        """Check that a key that was right when a call began still is.
+
+        Raises:
+            UsermetaError: CREDENTIAL_INVALID.
+        """
+        key = self._keys.get(principal.id)
+        if key is None or key.revoke_time:
+            raise UsermetaError(Reason.CREDENTIAL_INVALID)
+
     def _verify(self, token: str) -> Principal:
         match = _TOKEN.fullmatch(token)
         key = self._keys.get(f"key_{match[1]}") if match else None

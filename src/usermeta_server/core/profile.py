@@ -77,6 +77,11 @@ _FLAWS: Final[Mapping[str, Callable[[str], str | None]]] = {
 """For each text field what is wrong with a value, if anything. An empty value is always right: it unsets the field."""
 
 
+def flaw(name: str, value: str) -> str | None:
+    """Return what is wrong with a value of a text field, None if nothing is."""
+    return _FLAWS[name](value) if value else None
+
+
 def check_profile(values: ProfileValues, prefix: str = "") -> None:
     """Check the form of new values, all at once.
 
@@ -88,14 +93,14 @@ def check_profile(values: ProfileValues, prefix: str = "") -> None:
         UsermetaError: FIELD_INVALID, with a violation for each bad field.
     """
     flaws = {
-        f"{prefix}{name}": flaw
+        f"{prefix}{name}": found
         for name, value in values.items()
-        if isinstance(value, str) and value and (flaw := _FLAWS[name](value))
+        if isinstance(value, str) and (found := flaw(name, value))
     }
     if flaws:
-        (field, flaw), *_ = flaws.items()
-        error = invalid(field, flaw)
-        violations = tuple(Violation(field, flaw) for field, flaw in flaws.items())
+        (field, first), *_ = flaws.items()
+        error = invalid(field, first)
+        violations = tuple(Violation(each, found) for each, found in flaws.items())
         raise UsermetaError(error.reason, error.message, error.metadata, violations)
 
 

@@ -56,10 +56,7 @@ class SecretKeys:
         async def recall(outcome: str) -> NewKey:
             return NewKey(self._ring.get(outcome), "")
 
-        made = await self._writes.perform(intent, Reads(), change, name=lambda new: new.key.id, recall=recall)
-        if made.key.id:
-            self._ring.put(made.key)
-        return made
+        return await self._writes.perform(intent, Reads(), change, name=lambda new: new.key.id, recall=recall)
 
     async def list(self, after: str, limit: int) -> Sequence[SecretKey]:
         """Return up to `limit` keys whose id is greater than `after`, oldest first."""
@@ -84,9 +81,6 @@ class SecretKeys:
         async def recall(outcome: str) -> SecretKey:
             return self._ring.get(outcome)
 
-        revoked = await self._writes.perform(
+        return await self._writes.perform(
             intent, Reads(secret_keys=(key_id,)), change, name=lambda key: key.id, recall=recall
         )
-        if not intent.validate_only:
-            self._ring.put(revoked)
-        return revoked

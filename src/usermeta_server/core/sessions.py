@@ -6,7 +6,7 @@ from usermeta_server.auth.session_tokens import SessionTokens
 from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
-from usermeta_server.store.base import Reads, Transaction
+from usermeta_server.store.base import Reads, Store, Transaction
 
 
 class Session(NamedTuple):
@@ -19,8 +19,9 @@ class Session(NamedTuple):
 class Sessions:
     """Makes session tokens."""
 
-    def __init__(self, writes: Writes, tokens: SessionTokens) -> None:
+    def __init__(self, store: Store, writes: Writes, tokens: SessionTokens) -> None:
         """Make it with the issuer of the tokens."""
+        self._store = store
         self._writes = writes
         self._tokens = tokens
 
@@ -42,6 +43,8 @@ class Sessions:
             return Session(*self._tokens.issue(user_id, stamp.now, ttl))
 
         async def recall(outcome: str) -> Session:
+            if await self._store.user(user_id) is None:
+                raise UsermetaError(Reason.USER_NOT_FOUND)
             return Session("", int(outcome))
 
         return await self._writes.perform(

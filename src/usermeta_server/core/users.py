@@ -182,20 +182,28 @@ def new_user(
     )
     user = blank._replace(**dict[str, Any](values))
     transaction.users.put(user.id, user)
-    transaction.record(change_of(stamp, kind, None, user, values))
+    given = [name for name in values if values[name] != getattr(blank, name)]
+    transaction.record(change_of(stamp, kind, None, user, given))
     return user
 
 
-def claim(transaction: Transaction, user: User, identifiers: Collection[Identifier], message: str = "user") -> None:
+def claim(
+    transaction: Transaction,
+    user: User,
+    identifiers: Collection[Identifier],
+    message: str = "user",
+    shown: Collection[str] = tuple(IdentifierKind),
+) -> None:
     """Write that these identifiers, which the request has in fields of `message`, are a user's.
 
     Raises:
-        UsermetaError: IDENTIFIER_TAKEN, when one is another user's.
+        UsermetaError: IDENTIFIER_TAKEN, when one is another user's; it names the field if that is one of those `shown`
+            to the caller.
     """
     for identifier in identifiers:
         holder = transaction.identifiers.get(identifier)
         if holder is not None and holder != user.id:
-            raise taken(f"{message}.{identifier.kind}")
+            raise taken(f"{message}.{identifier.kind}" if identifier.kind in shown else message)
     for identifier in identifiers:
         if transaction.identifiers.get(identifier) is None:
             transaction.identifiers.put(identifier, user.id)

@@ -38,7 +38,7 @@ class AudienceInterceptor(grpc.aio.ServerInterceptor):
         self._rules = rules
         self._authenticator = authenticator
         self._log = access_log
-        self._guard = Guard(access_log, current_caller)
+        self._guard = Guard(access_log, current_caller, authenticator.check)
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> "Handler | None":

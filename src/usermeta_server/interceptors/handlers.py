@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
-from usermeta_server.audience import Caller
+from usermeta_server.audience import Caller, Principal
 from usermeta_server.errors import Reason, UsermetaError, invalid
 from usermeta_server.interceptors.access_log import AccessLog, EndedCall
 from usermeta_server.status import internal_error, to_status
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _CANCELLED = "CANCELLED"
 _OK = "OK"
+_UUID_LENGTH = 36
 
 
 class _Malformed:
@@ -79,8 +80,11 @@ _MAKERS: Final[Mapping[bool, Callable[..., Any]]] = {
 class Guard:
     """Wraps handlers."""
 
-    def __init__(self, access_log: AccessLog, current_caller: Callable[[], Caller]) -> None:
-        """Log to an access log, and learn who calls from `current_caller`."""
+    def __init__(
+        self, access_log: AccessLog, current_caller: Callable[[], Caller], check: Callable[[Principal], None]
+    ) -> None:
+        """Log to an access log, learn who calls from `current_caller`, and `check` whether they still may."""
+        self._check = check
         self._log = access_log
         self._caller = current_caller
 
@@ -98,6 +102,7 @@ class Guard:
         async def handle(request: object, context: Context) -> object:
             start = time.perf_counter_ns()
             try:
+                self._check(self._caller().principal)
                 _check_parsed(request)
                 response = await behaviour(request, context)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
@@ -122,7 +127,7 @@ class Guard:
 
     def _record(self, method: str, request: object, start: int, status: str, reason: Reason | None) -> None:
         if self._log.wants(reason):
-            request_id = getattr(request, "request_id", "")
+            request_id = getattr(request, "request_id", "")[:_UUID_LENGTH]
             elapsed = time.perf_counter_ns() - start
             self._log.record(EndedCall(self._caller(), method, status, reason, elapsed, request_id))
 

@@ -24,6 +24,7 @@ from usermeta_server.services.replies import Replies
 from usermeta_server.services.requests import (
     batch_of,
     documents_of,
+    ids_of,
     intent_of,
     merges_of,
     not_on_an_item,
@@ -92,7 +93,7 @@ class BackendService:
         return self._replies.of(caller, await self._users.get_by(IdentifierKind(kind), value))
 
     async def batch_get_users(self, request: pb.BatchGetUsersRequest, caller: Caller) -> bytes:
-        user_ids = batch_of(request.user_ids, "user_ids")
+        user_ids = ids_of(request.user_ids, "user_ids")
         mask = read_mask_of(request.read_mask, UserMessage)
         users = await self._users.get_many(user_ids)
         batch = gather(user_ids, users, lambda user: self._reply(caller, user, mask))

@@ -13,14 +13,14 @@ from usermeta_server import policy
 from usermeta_server.audience import Caller, PrincipalKind
 from usermeta_server.core.metadata import Edit, MetadataWrite
 from usermeta_server.core.use_cases import UseCases
-from usermeta_server.errors import invalid
+from usermeta_server.errors import Reason, UsermetaError, invalid
 from usermeta_server.model import Document
 from usermeta_server.policy import SIGN_UP_WRITABLE_FIELDS, WRITABLE_FIELDS, Viewer, sign_up_documents
 from usermeta_server.services.batches import gather
 from usermeta_server.services.messages import fill
 from usermeta_server.services.replies import Replies
 from usermeta_server.services.requests import (
-    batch_of,
+    ids_of,
     intent_of,
     merges_of,
     patches_of,
@@ -76,7 +76,7 @@ class FrontendService:
         return response
 
     async def get_user(self, _: pb.GetUserRequest, caller: Caller) -> bytes:
-        return self._replies.of(caller, await self._users.get(caller, caller.principal.user_id))
+        return self._replies.of(caller, await self._users.get(caller, _own_id(caller)))
 
     async def watch_user(self, _: pb.WatchUserRequest, caller: Caller, send: Send) -> None:
         async with self._watches.own(caller) as own:
@@ -87,7 +87,7 @@ class FrontendService:
     async def update_user(self, request: pb.UpdateUserRequest, caller: Caller) -> bytes:
         values = update_of(request.user, request.update_mask, _FIELDS)
         intent = intent_of(request, caller)
-        user = await self._users.update(caller, caller.principal.user_id, values, request.expected_etag, intent)
+        user = await self._users.update(caller, _own_id(caller), values, request.expected_etag, intent)
         return self._replies.of(caller, user)
 
     async def merge_user_metadata(self, request: pb.MergeUserMetadataRequest, caller: Caller) -> bytes:
@@ -107,7 +107,7 @@ class FrontendService:
         return self._profiles.of_profile(await self._users.get_profile(caller, user_id))
 
     async def batch_get_profiles(self, request: pb.BatchGetProfilesRequest, caller: Caller) -> bytes:
-        user_ids = batch_of(request.user_ids, "user_ids")
+        user_ids = ids_of(request.user_ids, "user_ids")
         users = await self._users.get_profiles(caller, user_ids)
         batch = gather(user_ids, users, self._profiles.of_profile)
         rest = pb.BatchGetProfilesResponse(missing_user_ids=batch.missing, deferred_user_ids=batch.deferred)
@@ -119,5 +119,16 @@ MetadataRequest = pb.MergeUserMetadataRequest | pb.ReplaceUserMetadataRequest | 
 
 
 def _write(request: MetadataRequest, caller: Caller, edits: Mapping[Document, Edit]) -> MetadataWrite:
-    grant = policy.grant_write(caller, caller.principal.user_id, edits.keys())
+    grant = policy.grant_write(caller, _own_id(caller), edits.keys())
     return MetadataWrite(caller, grant, edits, {Document.UNSAFE: request.expected_etag})
+
+
+def _own_id(caller: Caller) -> str:
+    """Return the id of the user that a call acts as.
+
+    Raises:
+        UsermetaError: USER_NOT_FOUND, for an outside identity that is no user, or no longer.
+    """
+    if not caller.principal.user_id:
+        raise UsermetaError(Reason.USER_NOT_FOUND)
+    return caller.principal.user_id

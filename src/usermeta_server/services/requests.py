@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 MAX_BATCH: Final = 100
 """How many users one request may name."""
+_MAX_ID: Final = 128
 DEFAULT_PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 1000
 
@@ -85,6 +86,18 @@ def batch_of(items: Sequence[T], field: str) -> Sequence[T]:
     if not 0 < len(items) <= MAX_BATCH:
         raise invalid(field, f"holds {len(items)}; 1 to {MAX_BATCH} are allowed")
     return items
+
+
+def ids_of(user_ids: Sequence[str], field: str) -> Sequence[str]:
+    """Return the ids of a batch.
+
+    Raises:
+        UsermetaError: FIELD_INVALID, for none, more than 100, or one that no user can have.
+    """
+    for index, user_id in enumerate(batch_of(user_ids, field)):
+        if len(user_id.encode()) > _MAX_ID:
+            raise invalid(f"{field}[{index}]", f"has more than {_MAX_ID} bytes")
+    return user_ids
 
 
 def page_size_of(page_size: int) -> int:

@@ -52,6 +52,9 @@ def _unary(behaviour: Callable[[Any, Caller], Awaitable[Any]]) -> Callable[..., 
 
 def _streaming(behaviour: Callable[[Any, Caller, Send], Awaitable[None]]) -> Callable[..., Any]:
     async def handle(request: object, context: Any) -> None:  # noqa: ANN401  # gRPC's context
+        # First and on their own: were a stream ended while its first response is on the way, the headers would be sent
+        # again with the status, and the call would hang.
+        await context.send_initial_metadata(())
         await behaviour(request, current_caller(), context.write)
 
     return handle

@@ -233,6 +233,10 @@ class Store(Protocol):
         """Tell a listener of changes, in the order of commits, when they are durable and before their writers hear."""
         ...
 
+    def subscribe_to_keys(self, listener: Callable[[SecretKey], None]) -> None:
+        """Tell a listener of secret keys that were made or changed, as `subscribe` does of changes."""
+        ...
+
     async def last_change(self) -> Position:
         """Return the place of the last change."""
         ...

@@ -84,9 +84,12 @@ class SignUps:
         """Begin a sign-up, under the identity of the caller if it has one.
 
         Raises:
-            UsermetaError: IDENTIFIER_TAKEN, when that identity is a user already; what limits raise.
+            UsermetaError: IDENTIFIER_TAKEN, when that identity is a user already; CREDENTIAL_INVALID, when it can be
+                none, for its subject is not of the form of an external id; what limits raise.
         """
         identity = caller.principal.identity
+        if identity and not _is_well_formed("external_id", identity.external_id):
+            raise UsermetaError(Reason.CREDENTIAL_INVALID)
         claimed = profile.identifiers({"external_id": identity.external_id}) if identity else ()
 
         def change(transaction: Transaction, stamp: Stamp) -> NewSignUp:
@@ -198,7 +201,7 @@ class SignUps:
                 raise UsermetaError(Reason.SIGN_UP_NOT_ATTESTED)
             _check_etag(viewer, shown.record, expected_etag)
             user = new_user(transaction, stamp, _copied(shown.record), kind=ChangeKind.SIGN_UP_COMPLETED)
-            claim(transaction, user, claimed, "sign_up")
+            claim(transaction, user, claimed, "sign_up", policy.SIGN_UP_VISIBLE[viewer])
             closed = close(transaction, stamp, shown.record, after, user.id)
             return self._completion(viewer, closed, user, stamp.now)
 
@@ -309,9 +312,21 @@ _COPIED: Final = ("username", "email_address", "email_address_verified", "first_
 
 
 def _vouched_for(identity: Identity | None, values: Mapping[str, str | bool]) -> dict[str, str | bool]:
-    """Return what a trusted issuer says of the person: who they are, their address unless they gave another."""
+    """Return what a trusted issuer says of the person: who they are, their address unless they gave another.
+
+    What it says for an address and is none is left out: the person can't mend it, but can give one.
+    """
     if identity is None:
         return {}
-    address = str(values.get("email_address", identity.email_address))
-    verified = identity.email_address_verified and fold(address) == fold(identity.email_address)
+    said = identity.email_address if _is_well_formed("email_address", identity.email_address) else ""
+    address = str(values.get("email_address", said))
+    verified = identity.email_address_verified and bool(said) and fold(address) == fold(said)
     return {"external_id": identity.external_id, "email_address": address, "email_address_verified": verified}
+
+
+def _is_well_formed(field: str, value: str) -> bool:
+    try:
+        profile.check_profile({field: value})
+    except UsermetaError:
+        return False
+    return True

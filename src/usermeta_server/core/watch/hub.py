@@ -17,6 +17,8 @@ from usermeta_server.model import Actor, Change, ChangeKind, User
 from usermeta_server.policy import VISIBLE, Viewer
 
 _OVERHEAD: Final = 1000
+_WAKING: Final = VISIBLE[Viewer.SELF] | {"external_id"}
+"""What a watch of one's own is woken by: what it shows, and what may end it."""
 _ENDING: Final = (ChangeKind.BANNED, ChangeKind.DELETED)
 
 
@@ -82,7 +84,7 @@ class Hub:
             self._changes.append(change)
             self._bytes += _weight(change)
             own = self._own.get(change.user_id)
-            if own and (change.kind in _ENDING or not VISIBLE[Viewer.SELF].isdisjoint(change.parts)):
+            if own and (change.kind in _ENDING or not _WAKING.isdisjoint(change.parts)):
                 for watch in own:
                     watch.wake.set()
         self._erase({change.user_id: change.id for change in changes if change.kind is ChangeKind.DELETED})

@@ -34,6 +34,9 @@ ERASE_SIGN_UPS: Final = """
     WHERE created_user_id = ? AND created_user_id != ''
 """
 
+DROP_SIGN_UPS: Final = "DELETE FROM sign_ups WHERE external_id = ? AND external_id != '' AND state != 'complete'"
+"""Takes an external id: what somebody began under it would bring them back."""
+
 ERASE_REQUESTS: Final = "DELETE FROM requests WHERE principal IN ('user:' || ?, 'identity:' || ?)"
 """Takes the id and the external id of the user to erase."""
 

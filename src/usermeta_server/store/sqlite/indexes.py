@@ -73,7 +73,8 @@ class Indexes:
             await self._connection.execute_fetchall(sql.upsert, sql.to_row(after.path, after))
             await self._connection.execute_fetchall("COMMIT")
         except BaseException:
-            await self._connection.execute_fetchall("ROLLBACK")
+            if self._connection.in_transaction:
+                await self._connection.execute_fetchall("ROLLBACK")
             raise
         await self.load()
         return max(len(users), 1)

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import aiosqlite
 
@@ -18,6 +18,9 @@ from usermeta_server.store.sqlite.tables import Row, user_from_row
 
 log = logging.getLogger(__name__)
 
+_AGAIN: Final = 0.05
+"""Seconds after which a statement that is to end is told so again."""
+
 
 class Search:
     """Runs queries for users."""
@@ -29,31 +32,36 @@ class Search:
         self._free: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         for connection in connections:
             self._free.put_nowait(connection)
-        self._queries = Queries()
+        self._indexes: Mapping[DocumentPath, int] = {}
 
     def use(self, indexes: Mapping[DocumentPath, int]) -> None:
         """Use these indexes from now on."""
-        self._queries = Queries(indexes)
+        self._indexes = indexes
 
     async def page(self, query: UserQuery) -> Sequence[User]:
         """See `Store.find_users`."""
-        queries = self._queries
-        async with self._connection() as connection:
-            counts = await self._probe(connection, queries, query.predicate)
-            rows = await self._run(connection, queries.page(query, counts))
+        rows = await self._find(query.predicate, lambda queries, counts: queries.page(query, counts))
         return [user_from_row(row) for row in rows]
 
     async def count(self, predicate: Predicate) -> int:
         """See `Store.count_users`."""
-        queries = self._queries
-        async with self._connection() as connection:
-            counts = await self._probe(connection, queries, predicate)
-            ((count,),) = await self._run(connection, queries.count(predicate, counts))
+        ((count,),) = await self._find(predicate, lambda queries, counts: queries.count(predicate, counts))
         return int(count)
 
-    async def _probe(self, connection: aiosqlite.Connection, queries: Queries, predicate: Predicate) -> Sequence[int]:
-        probe = queries.probe(predicate)
-        return () if probe is None else next(iter(await self._run(connection, probe)))
+    async def _find(self, predicate: Predicate, write: Callable[[Queries, Sequence[int]], Statement]) -> Iterable[Row]:
+        """Return the rows of the statement that is written by the counts of a probe.
+
+        An index that was dropped meanwhile is no longer kept up, so what it said does not count.
+        """
+        async with self._connection() as connection:
+            while True:
+                indexes = self._indexes
+                queries = Queries(indexes)
+                probe = queries.probe(predicate)
+                counts = () if probe is None else next(iter(await self._run(connection, probe)))
+                rows = await self._run(connection, write(queries, counts))
+                if indexes.items() <= self._indexes.items():
+                    return rows
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[aiosqlite.Connection]:
@@ -71,9 +79,10 @@ class Search:
             await asyncio.wait({running}, timeout=self._limit)
         finally:
             # Whoever gave up, the limit or the caller: the connection is free again only when SQLite has stopped.
-            if not running.done():
+            # A statement that its thread has not begun yet does not hear of it, so it is told again.
+            while not running.done():
                 await connection.interrupt()
-                await asyncio.wait({running})
+                await asyncio.wait({running}, timeout=_AGAIN)
         try:
             rows: Iterable[Row] = running.result()
         except sqlite3.OperationalError as error:

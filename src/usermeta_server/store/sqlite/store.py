@@ -1,5 +1,7 @@
 """The store on SQLite: one connection that writes, others that only read."""
 
+import asyncio
+import contextlib
 import json
 import logging
 import sqlite3
@@ -44,6 +46,8 @@ _WRITER_PRAGMAS: Final = (
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA secure_delete = ON",
     "PRAGMA cache_size = -65536",
+    # It is the only one that writes: it never waits for another, and a checkpoint that readers hold up is tried again.
+    "PRAGMA busy_timeout = 0",
 )
 # Two connections that may checkpoint one WAL file can corrupt it in the SQLite of most systems (up to 3.51.2).
 _READER_PRAGMAS: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -65536")
@@ -84,6 +88,9 @@ class SqliteStore:
         self._cache = UserCache(cache_bytes, self._fetch_users)
         self._writer = Writer(self)
         self._listeners: list[ChangeListener] = []
+        self._key_listeners: list[Callable[[SecretKey], None]] = []
+        self._erasing = False
+        self._upkeep: asyncio.Task[None] | None = None
         self._version = 0
         self._now = 0
         self._clock: Callable[[], int] = _now
@@ -160,11 +167,35 @@ class SqliteStore:
             self._cache.end_write(dict.fromkeys(users))
             raise
         self._cache.end_write(users)
+        self._tell(transaction)
         if transaction.metadata_indexes.changed:
             await self._reload_indexes()
-        if transaction.changes:
-            for listener in self._listeners:
-                listener(transaction.changes)
+
+    def _tell(self, transaction: Transaction) -> None:
+        """Tell the listeners. The write stands by now: what they make of it must not fail its callers."""
+        try:
+            if transaction.changes:
+                for listener in self._listeners:
+                    listener(transaction.changes)
+            for key in transaction.secret_keys.changed.values():
+                for key_listener in self._key_listeners:
+                    if key is not None:
+                        key_listener(key)
+        except Exception:
+            log.exception("a listener failed")
+        if any(change.kind is ChangeKind.DELETED for change in transaction.changes):
+            self._erasing = True
+            self._upkeep = asyncio.create_task(self._wipe(), name="usermeta-wipe")
+
+    async def _wipe(self) -> None:
+        """Empty the write-ahead log, in which what was erased still stands."""
+        with contextlib.suppress(UsermetaError):  # the sweep tries again, and so does the end
+            await self._writer.between_batches(self._empty_log)
+
+    async def _empty_log(self) -> None:
+        if self._erasing:
+            ((busy, _, _),) = await self._writing.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._erasing = bool(busy)
 
     async def _write_history(self, changes: Sequence[Change]) -> None:
         await self._execute_many(history.INSERT, history.rows_of(changes))
@@ -172,7 +203,10 @@ class SqliteStore:
         gone = [change.before for change in tombstones if change.before]
         await self._execute_many(history.ERASE, [(user.version,) for user in gone])
         await self._execute_many(history.ERASE_SIGN_UPS, [(user.id,) for user in gone])
+        await self._execute_many(history.DROP_SIGN_UPS, [(user.external_id,) for user in gone if user.external_id])
         await self._execute_many(history.ERASE_REQUESTS, [(user.id, user.external_id) for user in gone])
+        renamed = [change.before for change in changes if change.before and "external_id" in change.parts]
+        await self._execute_many(history.ERASE_REQUESTS, [("", user.external_id) for user in renamed])
         await self._execute_many(history.MARK_ERASED, [(change.user_id, change.id) for change in tombstones])
 
     async def _execute_many(self, sql: str, rows: Sequence[Row]) -> None:
@@ -184,6 +218,7 @@ class SqliteStore:
         return await self._writer.between_batches(lambda: self._sweep(limit))
 
     async def _sweep(self, limit: int) -> int:
+        await self._empty_log()
         return await self._delete(_SWEEP_REQUESTS, {"limit": limit, "now": self._clock()})
 
     async def _delete(self, sql: str, parameters: Mapping[str, Any]) -> int:
@@ -275,6 +310,10 @@ class SqliteStore:
     def subscribe(self, listener: ChangeListener) -> None:
         """See `Store.subscribe`."""
         self._listeners.append(listener)
+
+    def subscribe_to_keys(self, listener: Callable[[SecretKey], None]) -> None:
+        """See `Store.subscribe_to_keys`."""
+        self._key_listeners.append(listener)
 
     async def last_change(self) -> Position:
         """See `Store.last_change`."""
@@ -386,7 +425,11 @@ async def _set(connection: aiosqlite.Connection, pragmas: Iterable[str]) -> None
         await connection.execute_fetchall(pragma)
 
 
+def _as_json(key: Row) -> object:
+    return key[0] if len(key) == 1 else key
+
+
 async def _select(connection: aiosqlite.Connection, name: str, keys: Sequence[Any]) -> Mapping[Any, Any]:
     sql = TABLES[name]
-    rows = await connection.execute_fetchall(sql.select, (json.dumps(keys),))
+    rows = await connection.execute_fetchall(sql.select, (json.dumps([_as_json(sql.to_key(key)) for key in keys]),))
     return dict(map(sql.from_row, rows))

@@ -132,8 +132,7 @@ TABLES: Final[Mapping[str, TableSql]] = {
         to_key=tuple,
     ),
     "metadata_indexes": TableSql(
-        select="SELECT path, id, state, progress FROM metadata_indexes"
-        " WHERE path IN (SELECT json(value) FROM json_each(?))",
+        select="SELECT path, id, state, progress FROM metadata_indexes WHERE path IN (SELECT value FROM json_each(?))",
         upsert="INSERT OR REPLACE INTO metadata_indexes (path, id, state, progress) VALUES (?, ?, ?, ?)",
         delete="DELETE FROM metadata_indexes WHERE path = ?",
         from_row=lambda row: ((index := index_from_row(row)).path, index),

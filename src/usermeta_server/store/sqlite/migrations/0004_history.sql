@@ -26,3 +26,5 @@ CREATE TABLE erased_users (
 
 -- The store erases what sign-ups say with the rest of a user: a trigger does not see one that is made again at once.
 DROP TRIGGER users_erase_sign_ups;
+
+CREATE INDEX sign_ups_by_external_id ON sign_ups (external_id) WHERE external_id != '';
