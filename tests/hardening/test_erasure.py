@@ -1,0 +1,52 @@
+"""Erasing a user, down to the bytes of the database while the server runs."""
+
+import asyncio
+from pathlib import Path
+
+from tests.support import Service, refused, struct
+from usermeta.backend.v1 import backend_service_pb2 as pb
+from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
+from usermeta.frontend.v1.sign_up_pb2 import SignUp
+
+NEEDLES = (b"needle-private", b"needle-external", b"needle@example.com", b"needle-name")
+
+
+def found(folder: Path) -> set[bytes]:
+    """Return which of the needles stand anywhere in the files of the database."""
+    data = b"".join(path.read_bytes() for path in folder.iterdir() if path.is_file())
+    return {needle for needle in NEEDLES if needle in data}
+
+
+async def test_what_is_erased_leaves_the_files_of_a_running_server(own_service: Service) -> None:
+    """Neither the database nor its write-ahead log keeps what a deleted user was."""
+    folder = own_service.database.parent
+    user = await own_service.user(
+        username="needle-name",
+        email_address="needle@example.com",
+        external_id="needle-external",
+        private_metadata={"a": "needle-private"},
+    )
+    again = pb.MergeUserMetadataRequest(user_id=user.id, private_metadata=struct({"b": 1}))
+    await own_service.admin.MergeUserMetadata(again)
+    assert found(folder) == set(NEEDLES)
+    await own_service.admin.DeleteUser(pb.DeleteUserRequest(user_id=user.id))
+    await own_service.server.app.store.sweep()
+    for _ in range(100):
+        if not found(folder):
+            break
+        await asyncio.sleep(0.01)
+    assert found(folder) == set()
+
+
+async def test_an_open_sign_up_under_the_erased_identity_goes_too(own_service: Service) -> None:
+    """What was begun under the identity of an erased user would bring them back."""
+    user = await own_service.user(external_id="needle-external", email_address="a@example.com")
+    begun = await own_service.frontend().CreateSignUp(
+        frontend_pb.CreateSignUpRequest(sign_up=SignUp(email_address="b@example.com"))
+    )
+    attach = pb.UpdateSignUpRequest(sign_up_id=begun.sign_up.id)
+    attach.sign_up.external_id = "needle-external"
+    await own_service.admin.UpdateSignUp(attach)
+    await own_service.admin.DeleteUser(pb.DeleteUserRequest(user_id=user.id))
+    holder = own_service.frontend(begun.sign_up_token)
+    await refused(holder.GetSignUp(frontend_pb.GetSignUpRequest()), "CREDENTIAL_EXPIRED")
