@@ -20,11 +20,24 @@ SELF_CALLER: Final = Caller(Audience.FRONTEND, "/any", SELF)
 OTHER_CALLER: Final = Caller(Audience.FRONTEND, "/any", OTHER)
 NOBODY: Final = Caller(Audience.FRONTEND, "/any", ANONYMOUS)
 
+IDENTITY: Final = Principal(PrincipalKind.IDENTITY, "idp|ada", user_id=USER.id)
+NEWCOMER: Final = Principal(PrincipalKind.IDENTITY, USER.id)
+HOLDER: Final = Principal(PrincipalKind.SIGN_UP, "signup_1")
+IDENTITY_CALLER, NEWCOMER_CALLER, HOLDER_CALLER = (
+    Caller(Audience.FRONTEND, "/any", principal) for principal in (IDENTITY, NEWCOMER, HOLDER)
+)
+
 CALLERS: Final = {
     Viewer.BACKEND: [BACKEND_CALLER],
-    Viewer.SELF: [SELF_CALLER],
-    # A key or a principal of another kind is no user, even where its id is one's.
-    Viewer.ANYONE: [OTHER_CALLER, NOBODY, SELF_CALLER._replace(principal=KEY._replace(id=USER.id))],
+    Viewer.SELF: [SELF_CALLER, IDENTITY_CALLER],
+    # A principal that acts as no user is none, even where its id is one's.
+    Viewer.ANYONE: [
+        OTHER_CALLER,
+        NOBODY,
+        NEWCOMER_CALLER,
+        HOLDER_CALLER,
+        *(SELF_CALLER._replace(principal=each._replace(id=USER.id)) for each in (KEY, HOLDER)),
+    ],
 }
 STANDING: Final = [(viewer, caller) for viewer, callers in CALLERS.items() for caller in callers]
 
@@ -91,7 +104,7 @@ def test_etag_and_update_time_of_a_frontend_are_the_visible_ones() -> None:
 
 @pytest.mark.parametrize("seal", [None, "policy", True, object()])
 def test_nobody_else_makes_a_view_or_a_grant(seal: object) -> None:
-    assert reason_of(View, seal, Viewer.BACKEND, {}) is Reason.ACCESS_DENIED
+    assert reason_of(View, seal, Viewer.BACKEND, {}, USER) is Reason.ACCESS_DENIED
     assert reason_of(WriteGrant, seal, Viewer.BACKEND, USER.id, frozenset(Document)) is Reason.ACCESS_DENIED
 
 
@@ -107,6 +120,17 @@ AUTHORIZED: Final = [
     ({PrincipalKind.SECRET_KEY}, Scope.READ, KEY, None),
     ({PrincipalKind.SECRET_KEY}, Scope.READ, SELF, Reason.CREDENTIAL_INVALID),
     ({PrincipalKind.SECRET_KEY}, Scope.READ, ANONYMOUS, Reason.CREDENTIAL_MISSING),
+    ({PrincipalKind.SECRET_KEY}, Scope.READ, IDENTITY, Reason.CREDENTIAL_INVALID),
+    ({PrincipalKind.SECRET_KEY}, Scope.READ, HOLDER, Reason.CREDENTIAL_INVALID),
+    ({PrincipalKind.USER}, None, IDENTITY, Reason.CREDENTIAL_INVALID),
+    ({PrincipalKind.USER}, None, HOLDER, Reason.CREDENTIAL_INVALID),
+    ({PrincipalKind.USER, PrincipalKind.IDENTITY}, None, IDENTITY, None),
+    ({PrincipalKind.USER, PrincipalKind.IDENTITY}, None, NEWCOMER, None),
+    ({PrincipalKind.SIGN_UP}, None, HOLDER, None),
+    ({PrincipalKind.SIGN_UP}, None, SELF, Reason.CREDENTIAL_INVALID),
+    ({PrincipalKind.SIGN_UP}, None, IDENTITY, Reason.CREDENTIAL_INVALID),
+    ({PrincipalKind.SIGN_UP}, None, ANONYMOUS, Reason.CREDENTIAL_MISSING),
+    ({PrincipalKind.ANONYMOUS, PrincipalKind.IDENTITY}, None, SELF, Reason.CREDENTIAL_INVALID),
     ({PrincipalKind.USER}, None, SELF, None),
     ({PrincipalKind.USER}, None, KEY, Reason.CREDENTIAL_INVALID),
     ({PrincipalKind.USER}, None, ANONYMOUS, Reason.CREDENTIAL_MISSING),
@@ -140,8 +164,9 @@ def test_the_setting_says_whom_profiles_are_shown_to(
     profiles: ProfileAudience, method: str, *, anonymous: bool, user: bool
 ) -> None:
     principals = policy.method_rules(profiles)[f"/usermeta.frontend.v1.FrontendService/{method}"].principals
-    assert (PrincipalKind.ANONYMOUS in principals, PrincipalKind.USER in principals) == (anonymous, user)
-    assert PrincipalKind.SECRET_KEY not in principals
+    assert (PrincipalKind.ANONYMOUS in principals) is anonymous
+    assert (PrincipalKind.USER in principals) is (PrincipalKind.IDENTITY in principals) is user
+    assert not principals & {PrincipalKind.SECRET_KEY, PrincipalKind.SIGN_UP}
 
 
 ADMITTED: Final = [
@@ -152,6 +177,10 @@ ADMITTED: Final = [
     (SELF_CALLER, {"create_time": 11 * SECOND}, Reason.USER_NOT_FOUND),
     (SELF_CALLER, {"create_time": 11 * SECOND, "banned": True}, Reason.USER_NOT_FOUND),
     (OTHER_CALLER, {"banned": True}, None),
+    (IDENTITY_CALLER, {}, None),
+    (IDENTITY_CALLER, {"banned": True}, Reason.USER_BANNED),
+    # Whom an identity stands for is looked up at every call: there is no earlier user whose token it could be.
+    (IDENTITY_CALLER, {"create_time": 11 * SECOND}, None),
 ]
 
 

@@ -1,22 +1,20 @@
 """Nothing is left out: walks the proto descriptors and looks for what each method, field and reason must have."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import grpc
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
-from google.rpc.code_pb2 import Code
 
 from tests.support import USER
-from usermeta.backend.v1 import backend_service_pb2
+from usermeta.backend.v1 import backend_service_pb2, document_pb2, metadata_index_pb2, secret_key_pb2, user_change_pb2
+from usermeta.backend.v1 import sign_up_pb2 as backend_sign_up_pb2
 from usermeta.backend.v1 import user_pb2 as backend_user_pb2
 from usermeta.frontend.v1 import frontend_service_pb2
+from usermeta.frontend.v1 import sign_up_pb2 as frontend_sign_up_pb2
 from usermeta.frontend.v1 import user_pb2 as frontend_user_pb2
-from usermeta.type.v1.error_pb2 import ErrorReason
 from usermeta_server import policy
-from usermeta_server.errors import Reason, Status
 from usermeta_server.model import Document
 from usermeta_server.policy import Access, ProfileAudience, Viewer
 from usermeta_server.server import BACKEND, FRONTEND
@@ -34,6 +32,11 @@ SEEN: Final = {
     Viewer.ANYONE: frontend_user_pb2.Profile.DESCRIPTOR,
 }
 """For each viewer the message in which it sees a user."""
+SIGN_UPS: Final = {
+    Viewer.BACKEND: backend_sign_up_pb2.SignUp.DESCRIPTOR,
+    Viewer.SELF: frontend_sign_up_pb2.SignUp.DESCRIPTOR,
+}
+"""For each viewer the message in which it sees a sign-up."""
 
 
 def name_of(value: object) -> str:
@@ -50,11 +53,27 @@ def every_message(file: Any) -> Iterator[Descriptor]:  # noqa: ANN401  # a FileD
         waiting.extend(message.nested_types)
 
 
-FRONTEND_MESSAGES: Final = [
-    *every_message(frontend_service_pb2.DESCRIPTOR),
-    *every_message(frontend_user_pb2.DESCRIPTOR),
+FRONTEND_FILES: Final = [each.DESCRIPTOR for each in (frontend_service_pb2, frontend_sign_up_pb2, frontend_user_pb2)]
+BACKEND_FILES: Final = [
+    each.DESCRIPTOR
+    for each in (
+        backend_service_pb2,
+        backend_sign_up_pb2,
+        backend_user_pb2,
+        document_pb2,
+        metadata_index_pb2,
+        secret_key_pb2,
+        user_change_pb2,
+    )
 ]
-BACKEND_MESSAGES: Final = [*every_message(backend_service_pb2.DESCRIPTOR), *every_message(backend_user_pb2.DESCRIPTOR)]
+FRONTEND_MESSAGES: Final = [message for file in FRONTEND_FILES for message in every_message(file)]
+BACKEND_MESSAGES: Final = [message for file in BACKEND_FILES for message in every_message(file)]
+
+
+@pytest.mark.parametrize("files", [FRONTEND_FILES, BACKEND_FILES])
+def test_every_file_of_a_package_that_its_service_uses_is_looked_at(files: list[Any]) -> None:
+    used = {each.name for file in files for each in file.dependencies if each.package == file.package}
+    assert used == {file.name for file in files[1:]}
 
 
 # Methods
@@ -96,6 +115,12 @@ def test_every_mutating_method_can_be_repeated_and_tried(method: MethodDescripto
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name_of)
+def test_a_method_streams_exactly_if_it_watches(method: MethodDescriptor) -> None:
+    assert method.server_streaming is method.name.startswith("Watch")
+    assert not method.client_streaming
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name_of)
 def test_a_response_with_users_has_them_in_field_1(method: MethodDescriptor) -> None:
     """The bytes of one reply are the bytes of all: each response is made of the same kept bytes."""
     users = [field.number for field in method.output_type.fields if field.message_type in SEEN.values()]
@@ -133,10 +158,12 @@ def test_an_item_of_a_batch_has_its_user_in_field_1_too() -> None:
 
 @pytest.mark.parametrize("viewer", Viewer)
 def test_every_document_has_a_row_for_every_viewer(viewer: Viewer) -> None:
-    assert policy.DOCUMENTS[viewer].keys() == set(Document)
-    assert viewer in policy.FIELDS
-    assert viewer in policy.VISIBLE
-    assert viewer in policy.WRITABLE_FIELDS
+    assert policy.DOCUMENTS[viewer].keys() == policy.SIGN_UP_DOCUMENTS[viewer].keys() == set(Document)
+    tables: Sequence[Mapping[Viewer, object]] = (
+        *(policy.FIELDS, policy.VISIBLE, policy.WRITABLE_FIELDS),
+        *(policy.SIGN_UP_FIELDS, policy.SIGN_UP_VISIBLE, policy.SIGN_UP_WRITABLE_FIELDS),
+    )
+    assert all(viewer in table for table in tables)
 
 
 @pytest.mark.parametrize("viewer", Viewer)
@@ -158,13 +185,28 @@ def test_a_view_holds_the_etags_of_exactly_the_documents_that_the_viewer_reads(v
 @pytest.mark.parametrize("viewer", Viewer)
 def test_what_can_be_written_can_be_read(viewer: Viewer) -> None:
     assert policy.WRITABLE_FIELDS[viewer] <= policy.VISIBLE[viewer]
+    assert policy.SIGN_UP_WRITABLE_FIELDS[viewer] <= policy.SIGN_UP_VISIBLE[viewer]
 
 
-def test_a_frontend_user_has_the_numbers_of_a_backend_user_and_reserves_the_others() -> None:
-    frontend, backend = SEEN[Viewer.SELF].fields, SEEN[Viewer.BACKEND].fields
+@pytest.mark.parametrize("viewer", SIGN_UPS)
+def test_a_viewer_sees_exactly_the_fields_of_its_message_of_a_sign_up(viewer: Viewer) -> None:
+    assert policy.SIGN_UP_VISIBLE[viewer] == {field.name for field in SIGN_UPS[viewer].fields}
+
+
+HIDDEN: Final = [
+    (SEEN, PRIVATE_FIELDS),
+    (SIGN_UPS, {"private_metadata", "public_metadata", "external_id", "email_address_verified"}),
+]
+
+
+@pytest.mark.parametrize(("messages", "hidden"), HIDDEN)
+def test_a_frontend_message_has_the_numbers_of_the_backends_but_for_what_it_hides(
+    messages: dict[Viewer, Descriptor], hidden: set[str]
+) -> None:
+    frontend, backend = messages[Viewer.SELF].fields, messages[Viewer.BACKEND].fields
     numbers = {field.name: field.number for field in backend}
     assert {field.name: field.number for field in frontend}.items() <= numbers.items()
-    assert numbers.keys() - {field.name for field in frontend} == PRIVATE_FIELDS
+    assert numbers.keys() - {field.name for field in frontend} == hidden
 
 
 @pytest.mark.parametrize("message", FRONTEND_MESSAGES, ids=name_of)
@@ -178,7 +220,7 @@ def test_no_frontend_message_has_a_private_field(message: Descriptor) -> None:
 
 
 def test_the_packages_of_a_frontend_do_not_import_the_backends() -> None:
-    for file in (frontend_service_pb2.DESCRIPTOR, frontend_user_pb2.DESCRIPTOR):
+    for file in FRONTEND_FILES:
         imported = [each.name for each in file.dependencies]
         assert imported
         assert not [name for name in imported if name.startswith("usermeta/backend/")]
@@ -189,24 +231,3 @@ def test_a_document_in_a_metadata_request_can_be_absent(message: Descriptor) -> 
     for field in message.fields:
         if field.name in set(Document) and field.message_type is not None and not field.is_repeated:
             assert field.has_presence
-
-
-# Reasons
-
-
-def test_every_reason_is_an_error_reason_of_the_protos_and_the_other_way_round() -> None:
-    names = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()}  # noqa: SIM118  # no mapping
-    assert names - {"UNSPECIFIED"} == set(Reason.__members__)
-
-
-@pytest.mark.parametrize("reason", Reason)
-def test_every_reason_has_a_status_of_grpc_and_a_text(reason: Reason) -> None:
-    assert grpc.StatusCode[reason.status].value[0] == Code.Value(reason.status)
-    assert reason.message.endswith(".")
-
-
-@pytest.mark.parametrize("status", Status)
-def test_every_status_is_some_reasons(status: Status) -> None:
-    used = {reason.status for reason in Reason}
-    # OUT_OF_RANGE is for resume tokens.
-    assert status in used or status is Status.OUT_OF_RANGE

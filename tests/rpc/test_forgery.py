@@ -5,13 +5,15 @@ from typing import Final
 import grpc
 import pytest
 
-from tests.rpc.methods import MARK, METHODS, Subject, call, sample
+from tests.rpc.methods import HOLDERS, MARK, METHODS, Subject, call, credential, raw, sample
 from tests.support import FRONTEND, Service, bearer, document, refused, struct
 from usermeta.backend.v1 import backend_service_pb2 as backend_pb
+from usermeta.backend.v1.sign_up_pb2 import SignUp as BackendSignUp
 from usermeta.backend.v1.user_pb2 import User as BackendUser
 
 FRONTEND_METHODS: Final = [path for path in METHODS if path.startswith(FRONTEND)]
 FRONTEND_WRITES: Final = [path for path in FRONTEND_METHODS if METHODS[path].mutating]
+USER_WRITES: Final = [path for path in FRONTEND_WRITES if not path.endswith("SignUp")]
 LOOT: Final = struct({"role": "admin"}).SerializeToString()
 
 
@@ -34,11 +36,20 @@ async def test_a_field_that_a_frontend_request_does_not_have_changes_nothing(
 ) -> None:
     """A Struct under any further number, say that of a backend's private document, is as if it were not there."""
     request = sample(path, subject).SerializeToString()
-    await service.raw(path, request + length_delimited(number, LOOT), bearer(subject.session))
-    user = await service.get(subject.user_id)
-    assert document(user.private_metadata) == {"secret": MARK}
-    assert document(user.public_metadata) == {"plan": "pro"}
-    assert "role" not in user.unsafe_metadata
+    metadata = bearer(credential(service, path, subject))
+    reply = await service.raw(path, request + length_delimited(number, LOOT), metadata)
+    assert b"role" not in reply
+    for kept, plan in ((await service.get(subject.user_id), "pro"), (await signed_up(service, subject), MARK)):
+        assert document(kept.private_metadata) == {"secret": MARK}
+        assert document(kept.public_metadata) == {"plan": plan}
+        assert "role" not in kept.unsafe_metadata
+
+
+async def signed_up(service: Service, subject: Subject) -> BackendUser | BackendSignUp:
+    """Return the subject's sign-up as backends see it, or the user that it became."""
+    request = backend_pb.GetSignUpRequest(sign_up_id=subject.sign_up_id)
+    sign_up = (await service.admin.GetSignUp(request)).sign_up
+    return await service.get(sign_up.created_user_id) if sign_up.created_user_id else sign_up
 
 
 @pytest.mark.parametrize("name", ["MergeUserMetadata", "ReplaceUserMetadata"])
@@ -105,19 +116,29 @@ async def test_the_audience_is_never_what_a_header_says(service: Service, subjec
 async def test_no_reply_to_a_frontend_holds_anything_private(service: Service, subject: Subject, path: str) -> None:
     """Neither as bytes nor under a backend's field numbers."""
     request = sample(path, subject).SerializeToString()
-    reply = await service.raw(path, request, bearer(subject.session))
-    inner = await service.get(subject.user_id)
-    for secret in (MARK, inner.external_id, inner.metadata_etags.private_metadata, inner.etag):
+    reply = await raw(service, path, request, bearer(credential(service, path, subject)))
+    user, sign_up = await service.get(subject.user_id), await signed_up(service, subject)
+    for secret in (
+        user.external_id,
+        user.metadata_etags.private_metadata,
+        user.etag,
+        sign_up.external_id,
+        sign_up.etag,
+    ):
         assert secret
         assert secret.encode() not in reply
-    if not path.endswith("Profile") and not path.endswith("Profiles"):
-        user = backend_pb.GetUserResponse.FromString(reply).user
-        assert user.id == subject.user_id
-        assert not user.HasField("private_metadata")
-        assert not user.external_id
+    if path == f"{FRONTEND}CompleteSignUp":  # what is public now was attached by a backend
+        assert reply.count(MARK.encode()) == 1
+    else:
+        assert MARK.encode() not in reply
+    if METHODS[path].response.DESCRIPTOR.fields_by_name.get("user"):
+        told = backend_pb.GetUserResponse.FromString(reply).user
+        assert told.id == (sign_up.id if path in HOLDERS else user.id)
+        assert not told.HasField("private_metadata")
+        assert not told.external_id
 
 
-@pytest.mark.parametrize("path", FRONTEND_WRITES)
+@pytest.mark.parametrize("path", USER_WRITES)
 async def test_a_frontends_write_leaves_the_other_documents_alone(
     service: Service, subject: Subject, path: str
 ) -> None:

@@ -13,10 +13,9 @@ from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta_server.model import HOUR, SECOND
 
 ME: Final = frontend_pb.GetUserRequest()
-USER_METHODS: Final = [
-    path for path in METHODS if path.startswith(FRONTEND) and not path.endswith(("Profile", "Profiles"))
-]
-FRONTEND_METHODS: Final = [path for path in METHODS if path.startswith(FRONTEND)]
+FRONTEND_METHODS: Final = [path for path in METHODS if path.startswith(FRONTEND) and not path.endswith("SignUp")]
+"""The methods that take a session."""
+USER_METHODS: Final = [path for path in FRONTEND_METHODS if not path.endswith(("Profile", "Profiles"))]
 
 
 # Issuing
