@@ -11,12 +11,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
+from usermeta_server.core.documents import dump
 from usermeta_server.services.structs import to_object
 
 if TYPE_CHECKING:
     from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs
 
-PAGE_SIZE: Final = 1000
+PAGE_SIZE: Final = 200
 OUTPUT_ONLY: Final = ("id", "etag", "metadata_etags", "create_time", "update_time")
 """The fields that a request's user does not bring."""
 
@@ -35,8 +36,8 @@ def _to_json(value: Any) -> Any:  # noqa: ANN401  # the value of any field
 
 
 def to_line(user: User) -> bytes:
-    """Return a user as a line of JSON."""
-    return orjson.dumps(to_record(user)) + b"\n"
+    """Return a user as a line of JSON: the same user always as the same line."""
+    return dump(to_record(user)) + b"\n"
 
 
 def from_line(line: bytes) -> User:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 import click
 import grpc
@@ -52,10 +52,19 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _progress(length: int, label: str, *, hidden: bool) -> Any:  # noqa: ANN401  # a context manager that click makes
-    return click.progressbar(
-        length=length, label=label, file=sys.stderr, hidden=hidden or not sys.stderr.isatty(), show_pos=True
-    )
+@contextmanager
+def _file_errors(name: str) -> Iterator[None]:
+    """Let what goes wrong with a file be one line; a reader that went away is click's business."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OperatorError(f"{error.filename or name}: {error.strerror}") from error
+
+
+def _progress(length: int, label: str, *, shown: bool) -> Any:  # noqa: ANN401  # a context manager that click makes
+    return click.progressbar(length=length, label=label, file=sys.stderr, hidden=not shown)
 
 
 # Export
@@ -75,13 +84,8 @@ def export_users(file: str, *, resume: bool, **flags: Any) -> None:  # noqa: ANN
     if file == "-" and resume:
         raise click.UsageError("standard output cannot be resumed")
     settings = given(ClientSettings, flags)
-    try:
-        with _output(file, resume=resume) as (out, last_id):
-            count = asyncio.run(_export(settings, out, last_id))
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OperatorError(f"cannot write {error.filename or file}: {error.strerror}") from error
+    with _file_errors(file), _output(file, resume=resume) as (out, last_id):
+        count = asyncio.run(_export(settings, out, last_id))
     click.echo(f"exported {count} users", err=True)
 
 
@@ -89,17 +93,11 @@ def export_users(file: str, *, resume: bool, **flags: Any) -> None:  # noqa: ANN
 def _output(name: str, *, resume: bool) -> Iterator[tuple[IO[bytes], str]]:
     """Open what an export is written to, and say which user is the last that it has, if any."""
     if name == "-":
-        yield click.get_binary_stream("stdout"), ""
+        yield sys.stdout.buffer, ""
         return
     partial = Path(f"{name}.partial")
-    with ExitStack() as stack:
-        if resume and partial.exists():
-            out = stack.enter_context(partial.open("r+b"))
-            last_id = _cut_off(out)
-        else:
-            out = stack.enter_context(open(partial, "wb", opener=_private))  # noqa: PTH123  # Path has no opener
-            last_id = ""
-        yield out, last_id
+    with open(partial, "r+b" if resume and partial.exists() else "w+b", opener=_private) as out:
+        yield out, _cut_off(out)
         out.flush()
         os.fsync(out.fileno())
     partial.replace(name)
@@ -128,9 +126,9 @@ async def _export(settings: ClientSettings, out: IO[bytes], last_id: str) -> int
     which = f'id > "{last_id}"' if last_id else ""
     count = 0
     async with backend(settings) as stub:
-        hidden = not sys.stderr.isatty() or out.isatty()
-        total = 0 if hidden else (await stub.CountUsers(pb.CountUsersRequest(filter=which))).count
-        with _progress(total, "exporting", hidden=hidden) as bar:
+        shown = sys.stderr.isatty() and not out.isatty()
+        total = (await stub.CountUsers(pb.CountUsersRequest(filter=which))).count if shown else 0
+        with _progress(total, "exporting", shown=shown) as bar:
             async for page in find(stub, pb.ListUsersRequest(filter=which)):
                 out.writelines(map(to_line, page))
                 out.flush()
@@ -154,7 +152,8 @@ def import_users(file: IO[bytes], **flags: Any) -> None:  # noqa: ANN401  # as c
     and the exit code is then not 0.
     """
     settings = given(ClientSettings, flags)
-    with _Errors("" if file.name == "<stdin>" else f"{file.name}.errors") as errors:
+    path = "" if file.name == "<stdin>" else f"{file.name}.errors"
+    with _file_errors(file.name), _Errors(path) as errors:
         job = _Import(file, errors)
         asyncio.run(job.run(settings))
     click.echo(f"imported {job.done} users", err=True)
@@ -173,7 +172,7 @@ class _Errors:
         self._stack = ExitStack()
         self._out: IO[bytes] | None = None
 
-    def __enter__(self) -> "_Errors":
+    def __enter__(self) -> Self:
         if self.path:
             Path(self.path).unlink(missing_ok=True)
         return self
@@ -190,8 +189,8 @@ class _Errors:
 
     def _open(self) -> IO[bytes]:
         if not self.path:
-            return click.get_binary_stream("stderr")
-        return self._stack.enter_context(open(self.path, "wb", opener=_private))  # noqa: PTH123  # as above
+            return sys.stderr.buffer
+        return self._stack.enter_context(open(self.path, "wb", opener=_private))
 
 
 class _Import:
@@ -206,9 +205,9 @@ class _Import:
     async def run(self, settings: ClientSettings) -> None:
         """Import all lines."""
         async with backend(settings) as stub:
-            size = os.fstat(self._file.fileno())
-            regular = stat.S_ISREG(size.st_mode)
-            with _progress(size.st_size, "importing (bytes)", hidden=not regular) as bar:
+            status = os.fstat(self._file.fileno())
+            shown = sys.stderr.isatty() and stat.S_ISREG(status.st_mode)
+            with _progress(status.st_size, "importing", shown=shown) as bar:
                 lines = enumerate(self._file, 1)
                 await asyncio.gather(*(self._work(stub, lines, bar) for _ in range(IN_FLIGHT)))
 

@@ -108,25 +108,20 @@ def get_user(
 
 
 def _print(user: User) -> None:
-    click.echo(orjson.dumps(to_record(user), option=orjson.OPT_INDENT_2))
+    click.echo(orjson.dumps(to_record(user), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
 
 
 # Changing
 
 
-class _JsonObject(click.ParamType):
-    """A JSON object on the command line."""
-
-    name = "json"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Struct:  # noqa: ANN401  # as click has it
-        """Return it as a Struct."""
-        if isinstance(value, Struct):
-            return value
-        try:
-            return json_format.ParseDict(orjson.loads(value), Struct())
-        except (ValueError, AttributeError, json_format.ParseError):
-            self.fail(f"{value!r} is not a JSON object", param, ctx)
+def _object(_: click.Context, __: click.Parameter, text: str | None) -> Struct | None:
+    """Return a JSON object of the command line as a Struct."""
+    if text is None:
+        return None
+    try:
+        return json_format.ParseDict(orjson.loads(text), Struct())
+    except (ValueError, AttributeError, json_format.ParseError) as error:
+        raise click.BadParameter(f"{text!r} is not a JSON object") from error
 
 
 _TEXTS: Final = ("external_id", "username", "email_address", "first_name", "last_name", "image_url")
@@ -145,9 +140,15 @@ def _profile_options(function: F) -> F:
 
 @users.command("set")
 @click.argument("user_id")
-@click.option("--public", "public_metadata", type=_JsonObject(), help="What to merge into public_metadata.")
-@click.option("--private", "private_metadata", type=_JsonObject(), help="What to merge into private_metadata.")
-@click.option("--unsafe", "unsafe_metadata", type=_JsonObject(), help="What to merge into unsafe_metadata.")
+@click.option(
+    "--public", "public_metadata", callback=_object, metavar="JSON", help="What to merge into public_metadata."
+)
+@click.option(
+    "--private", "private_metadata", callback=_object, metavar="JSON", help="What to merge into private_metadata."
+)
+@click.option(
+    "--unsafe", "unsafe_metadata", callback=_object, metavar="JSON", help="What to merge into unsafe_metadata."
+)
 @click.option("--replace", is_flag=True, help="Replace each of these documents whole instead of merging into it.")
 @_profile_options
 @_options
