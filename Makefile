@@ -14,7 +14,7 @@ INSTALL_LOCKED = -m pip install $(PIP_FLAGS) --only-binary :all: --require-hashe
 INSTALL_PROJECT = -m pip install $(PIP_FLAGS) --no-index --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage check fmt fmt-check lint type gen gen-check proto-breaking proto-image lock dev clean
+.PHONY: help run demo test coverage check fmt fmt-check lint type gen gen-check proto-breaking proto-image lock bench bench-grpcio dev clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -73,6 +73,16 @@ proto-image: dev ## Take the protos as they are as what callers rely on: refresh
 
 lock: $(GEN)/.installed ## Regenerate requirements/*.lock (newest versions: make lock ARGS=--upgrade)
 	@scripts/lock.sh $(GEN)/bin $(ARGS)
+
+bench: $(VENV)/.run-installed ## Measure beside a bare gRPC server (options: make bench ARGS="--users 1000000 --publish")
+	@command -v h2load >/dev/null || { \
+		echo "Installing h2load, with which the load generator is compared ..." >&2; \
+		if [ "$$(id -u)" = 0 ]; then apt-get install --quiet --yes nghttp2-client; else false; fi || \
+		echo "without h2load that comparison is left out (on Debian and Ubuntu: apt install nghttp2-client)" >&2; }
+	@$(VENV)/bin/python bench/throughput.py $(ARGS)
+
+bench-grpcio: $(VENV)/.run-installed ## Compare releases of grpcio (options: make bench-grpcio ARGS="1.76.0 1.83.0")
+	@$(VENV)/bin/python bench/grpcio_versions.py $(ARGS)
 
 dev: $(VENV)/.dev-installed ## Install what the checks and tests need
 
