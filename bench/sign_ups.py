@@ -22,7 +22,7 @@ from usermeta_server.app import App, open_app
 from usermeta_server.audience import ANONYMOUS, Audience, Caller, Principal, PrincipalKind
 from usermeta_server.core.writes import Intent
 from usermeta_server.ids import new_id
-from usermeta_server.model import HOUR, Document, Scope, SignUp, SignUpState
+from usermeta_server.model import HOUR, Actor, Document, Scope, SignUp, SignUpState
 from usermeta_server.settings import ServerSettings
 from usermeta_server.store.base import Reads, Transaction
 from usermeta_server.store.sqlite.tables import TABLES
@@ -30,7 +30,7 @@ from usermeta_server.store.sqlite.tables import TABLES
 FEW: Final = 10
 BACKEND: Final = Caller(Audience.BACKEND, "bench", Principal(PrincipalKind.SECRET_KEY, "bench", scope=Scope.WRITE))
 VISITOR: Final = Caller(Audience.FRONTEND, "bench", ANONYMOUS)
-INTENT: Final = Intent("bench", "bench")
+INTENT: Final = Intent(Actor("backend", "bench"), "bench")
 DOCUMENT: Final = '{"company":"Analytical Engines","country":"GB","terms_accepted":false}'
 
 

@@ -17,8 +17,6 @@ from usermeta_server.model import Actor, Change, ChangeKind, User
 from usermeta_server.policy import VISIBLE, Viewer
 
 _OVERHEAD: Final = 1000
-_WAKING: Final = VISIBLE[Viewer.SELF] | {"external_id"}
-"""What a watch of one's own is woken by: what it shows, and what may end it."""
 _ENDING: Final = (ChangeKind.BANNED, ChangeKind.DELETED)
 
 
@@ -29,9 +27,13 @@ class Watch:
     from when it took its first change from the hub.
     """
 
-    def __init__(self, principal_id: str) -> None:
-        """Watch for a principal, on the running event loop."""
+    def __init__(self, principal_id: str, *, by_identity: bool = False) -> None:
+        """Watch for a principal, on the running event loop.
+
+        With `by_identity` the principal is an outside identity, which ends to be the user's with its external id.
+        """
         self.principal_id = principal_id
+        self.by_identity = by_identity
         self.wake = asyncio.Event()
         self.ended: asyncio.Future[UsermetaError] = asyncio.get_running_loop().create_future()
         self.position = 0
@@ -84,9 +86,11 @@ class Hub:
             self._changes.append(change)
             self._bytes += _weight(change)
             own = self._own.get(change.user_id)
-            if own and (change.kind in _ENDING or not _WAKING.isdisjoint(change.parts)):
+            if own:
+                shows = change.kind in _ENDING or not VISIBLE[Viewer.SELF].isdisjoint(change.parts)
                 for watch in own:
-                    watch.wake.set()
+                    if shows or (watch.by_identity and "external_id" in change.parts):
+                        watch.wake.set()
         self._erase({change.user_id: change.id for change in changes if change.kind is ChangeKind.DELETED})
         self._drop_oldest()
         for watch in self._watches:

@@ -182,7 +182,7 @@ class Watches:
     async def own(self, caller: Caller) -> AsyncIterator[OwnWatch]:
         """Open a watch of the caller's own user, and close it in the end."""
         user_id = caller.principal.user_id
-        watch = Watch(caller.principal.id)
+        watch = Watch(caller.principal.id, by_identity=caller.principal.identity is not None)
         self._hub.join(watch, user_id)
         try:
             with ends_with_credential(watch, caller):
