@@ -1,8 +1,11 @@
 """Looking for users: on connections of its own, within a time limit, so that no scan holds up any other call."""
 
 import asyncio
+import contextlib
 import logging
+import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -97,6 +100,24 @@ class Search:
         """Close the connections."""
         for connection in self._connections:
             await connection.close()
+
+
+_NICENESS: Final = 10
+
+
+async def yield_to_others(connection: aiosqlite.Connection) -> None:
+    """Let a connection's thread have a processor only when the rest of the server does not need it.
+
+    It is asked for by SQL, because that runs in the thread. Where a system knows no priority of a thread (it is
+    Linux's), it stays as it is.
+    """
+
+    def renice() -> None:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+    await connection.create_function("renice", 0, renice)
+    await connection.execute_fetchall("SELECT renice()")
 
 
 def _unavailable(error: Exception) -> UsermetaError:

@@ -23,7 +23,7 @@ from usermeta_server.store.sqlite import history
 from usermeta_server.store.sqlite.indexes import Indexes
 from usermeta_server.store.sqlite.migrate import check_schema, migrate, migrations
 from usermeta_server.store.sqlite.ownership import Ownership
-from usermeta_server.store.sqlite.search import Search
+from usermeta_server.store.sqlite.search import Search, yield_to_others
 from usermeta_server.store.sqlite.tables import (
     SECRET_KEY_COLUMNS,
     SIGN_UP_COLUMNS,
@@ -108,6 +108,8 @@ class SqliteStore:
             connections.append(await _open_writer(path))
             while len(connections) < 2 + _SEARCHES:
                 connections.append(await _connect(path, _READER_PRAGMAS))
+            for connection in connections[2:]:
+                await yield_to_others(connection)
         except BaseException as error:
             for connection in connections:
                 await connection.close()
