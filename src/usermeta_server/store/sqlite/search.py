@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -113,11 +114,12 @@ async def yield_to_others(connection: aiosqlite.Connection) -> None:
     """
 
     def renice() -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
-    await connection.create_function("renice", 0, renice)
-    await connection.execute_fetchall("SELECT renice()")
+    if sys.platform == "linux":  # elsewhere a thread's number may be another process's
+        await connection.create_function("renice", 0, renice)
+        await connection.execute_fetchall("SELECT renice()")
 
 
 def _unavailable(error: Exception) -> UsermetaError:
