@@ -117,6 +117,12 @@ async def existence_of_a_user_then_of_a_change(service: Service, _: Subject) -> 
     return await service.admin.RestoreUserMetadata(request)
 
 
+async def existence_of_a_change_then_etag(service: Service, subject: Subject) -> object:
+    request = pb.RestoreUserMetadataRequest(user_id=subject.user_id, change_id=1 << 60)
+    request.expected_etags.public_metadata = "stale"
+    return await service.admin.RestoreUserMetadata(request)
+
+
 async def replay_then_existence_of_a_sign_up(service: Service, subject: Subject) -> object:
     used = await used_id(service, subject)
     return await service.admin.RejectSignUp(pb.RejectSignUpRequest(sign_up_id="signup_nobody", request_id=used))
@@ -159,6 +165,7 @@ ORDER: Final[dict[Callable[[Service, Subject], Awaitable[object]], str]] = {
     replay_then_existence: "REQUEST_ID_REUSED",
     existence_then_etag: "USER_NOT_FOUND",
     ban_then_etag: "USER_BANNED",
+    existence_of_a_change_then_etag: "CHANGE_NOT_FOUND",
     etag_then_patch: "ETAG_MISMATCH",
     patch_then_limits: "PATCH_TEST_FAILED",
     patch_of_a_later_document_then_limits: "PATCH_TEST_FAILED",

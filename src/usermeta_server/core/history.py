@@ -52,7 +52,9 @@ class History:
         then = change.after if change and change.user_id == user_id else None
         edits = {document: _as_in(then, document) for document in documents}
         grant = policy.grant_write(caller, user_id, documents)
-        return await self._metadata.write(MetadataWrite(caller, grant, edits, restoration.expected_etags), intent)
+        # That the change exists comes before the etags; without it every edit refuses, and no etag is looked at.
+        expected = restoration.expected_etags if then else {}
+        return await self._metadata.write(MetadataWrite(caller, grant, edits, expected), intent)
 
 
 def _as_in(then: User | None, document: Document) -> Edit:
