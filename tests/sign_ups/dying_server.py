@@ -7,44 +7,40 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from usermeta_server.server import start_server
 from usermeta_server.settings import ServerSettings
 
-Run = Callable[..., Awaitable[Any]]
+Run = Callable[..., Any]
 
 
-def dying(run: Run, run_many: Run, last: str) -> tuple[Run, Run]:
-    """Return ways to run SQL that are the end of the process once they have run the last statement.
+def dying(run: Run, last: str) -> Run:
+    """Return a way to run SQL that is the end of the process once it has run the last statement.
 
     A commit is the last one only behind the sign-up's row: upkeep commits too.
     """
     written = False
 
-    def fatal(way: Run) -> Run:
-        async def run_and_die(sql: str, *parameters: Any) -> Any:  # noqa: ANN401  # as aiosqlite has it
-            nonlocal written
-            result = await way(sql, *parameters)
-            written = written or "INTO sign_ups" in sql
-            if sql.lstrip().startswith(last) and (last != "COMMIT" or written):
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+    def run_and_die(sql: str, *parameters: Any) -> Any:  # noqa: ANN401  # as sqlite3 has it
+        nonlocal written
+        result = run(sql, *parameters)
+        written = written or "INTO sign_ups" in sql
+        if sql.lstrip().startswith(last) and (last != "COMMIT" or written):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
 
-        return run_and_die
-
-    return fatal(run), fatal(run_many)
+    return run_and_die
 
 
 async def serve(database: Path, last: str) -> None:
     """Serve until killed."""
     chosen = ServerSettings(database_url=database, listen="127.0.0.1:0", access_log="off")
     async with start_server(chosen) as server:
-        writing: Any = server.app.store._writing  # type: ignore[attr-defined]  # SQLite's
-        run_many = writing.executemany
-        writing.execute_fetchall, writing.executemany = dying(writing.execute_fetchall, run_many, last)
+        writing: Any = server.app.store._batches  # type: ignore[attr-defined]  # SQLite's
+        writing.execute = dying(writing.execute, last)
         print(server.port, flush=True)  # noqa: T201  # what the test reads
         await asyncio.Event().wait()
 

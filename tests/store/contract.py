@@ -85,22 +85,19 @@ class Engine(NamedTuple):
 async def _open_sqlite(folder: Path, cache_bytes: int, moments: Moments) -> Store:
     store = await SqliteStore.open(folder / "usermeta.db", cache_bytes=cache_bytes)
     moments.failure = sqlite3.OperationalError("disk I/O error")
-    execute, fetch = store._writing.execute_fetchall, store._reading.execute_fetchall
+    commit, fetch = store._writing.commit, store._reading.execute_fetchall
 
-    async def executing(sql: str, parameters: Any = None) -> Any:  # noqa: ANN401  # as aiosqlite has it
-        if sql != "COMMIT":
-            return await execute(sql, parameters)
+    async def committing() -> None:
         await moments.before_commit()
-        rows = await execute(sql)
+        await commit()
         await moments.after_commit()
-        return rows
 
     async def fetching(sql: str, parameters: Any = None) -> Any:  # noqa: ANN401  # as aiosqlite has it
         rows = await fetch(sql, parameters)
         await moments.after_read()
         return rows
 
-    store._writing.execute_fetchall = executing  # type: ignore[method-assign,assignment]
+    store._writing.commit = committing  # type: ignore[method-assign]
     store._reading.execute_fetchall = fetching  # type: ignore[method-assign,assignment]
     return store
 

@@ -1,11 +1,12 @@
 """The history of users in SQLite: how changes are written, read, erased and trimmed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import orjson
 
 from usermeta_server.model import Actor, Change, ChangeKind, User
+from usermeta_server.store.sqlite.batch import Statement
 from usermeta_server.store.sqlite.tables import Row
 
 _COLUMNS: Final = (
@@ -105,25 +106,38 @@ IS_KEPT: Final = """
 """
 
 
-def rows_of(changes: Iterable[Change]) -> Sequence[Row]:
-    """Return the rows that changes are kept as; of an erased user they say nothing."""
+def statements(changes: Sequence[Change]) -> list[Statement]:
+    """Return what writes changes, and what erases and forgets what they say is gone."""
+    tombstones = [change for change in changes if change.kind is ChangeKind.DELETED]
+    gone = [change.before for change in tombstones if change.before]
+    renamed = [change.before for change in changes if change.before and "external_id" in change.parts]
+    forgotten = [*((user.id, user.external_id) for user in gone), *(("", user.external_id) for user in renamed)]
     return [
-        (
-            change.id,
-            change.nonce,
-            change.time,
-            change.user_id,
-            change.kind,
-            *change.actor,
-            change.request_id,
-            ",".join(change.parts),
-            change.before.version if change.before else 0,
-            orjson.dumps(tuple(change.after)).decode() if change.after else "",
-            change.erased,
-            change.last,
-        )
-        for change in changes
+        Statement(INSERT, [_row_of(change) for change in changes]),
+        Statement(ERASE, [(user.version,) for user in gone]),
+        Statement(ERASE_SIGN_UPS, [(user.id,) for user in gone]),
+        Statement(DROP_SIGN_UPS, [(user.external_id,) for user in gone if user.external_id]),
+        Statement(ERASE_REQUESTS, forgotten),
+        Statement(MARK_ERASED, [(change.user_id, change.id) for change in tombstones]),
     ]
+
+
+def _row_of(change: Change) -> Row:
+    """Return the row that a change is kept as; of an erased user it says nothing."""
+    return (
+        change.id,
+        change.nonce,
+        change.time,
+        change.user_id,
+        change.kind,
+        *change.actor,
+        change.request_id,
+        ",".join(change.parts),
+        change.before.version if change.before else 0,
+        orjson.dumps(tuple(change.after)).decode() if change.after else "",
+        change.erased,
+        change.last,
+    )
 
 
 def change_from_row(row: Row) -> Change:

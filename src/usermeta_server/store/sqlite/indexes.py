@@ -1,6 +1,6 @@
 """Indexes on paths: kept up by every commit, and built a few users at a time while the server goes on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import aiosqlite
@@ -8,6 +8,7 @@ import aiosqlite
 from usermeta_server.model import Document, IndexState, MetadataIndex, User
 from usermeta_server.store.base import Table
 from usermeta_server.store.query import DocumentPath
+from usermeta_server.store.sqlite.batch import Statement
 from usermeta_server.store.sqlite.queries import entry_rows
 from usermeta_server.store.sqlite.tables import TABLES, USER_COLUMNS, Row, index_from_row, user_from_row
 
@@ -27,9 +28,12 @@ _DROP: Final = """
 class Indexes:
     """The indexes of a database. Only the writer changes them."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
-        """Keep them on the writing connection."""
+    def __init__(
+        self, connection: aiosqlite.Connection, write: Callable[[Sequence[Statement]], Awaitable[None]]
+    ) -> None:
+        """Keep them on the writing connection; `write` writes a batch of statements there."""
         self._connection = connection
+        self._write = write
         self.all: Sequence[MetadataIndex] = ()
 
     async def load(self) -> None:
@@ -40,10 +44,10 @@ class Indexes:
         """Return the ids of those that can be used."""
         return _by_path(index for index in self.all if index.state is IndexState.READY)
 
-    async def follow(self, users: Table[str, User]) -> None:
-        """Write what a transaction's users change in the indexes; within its transaction."""
+    def statements(self, users: Table[str, User]) -> list[Statement]:
+        """Return what a transaction's users change in the indexes."""
         if not self.all:
-            return
+            return []
         indexes = _by_path(self.all)
         gone: set[Row] = set()
         come: set[Row] = set()
@@ -51,8 +55,7 @@ class Indexes:
             before = users.loaded.get(user_id)
             gone |= entry_rows(before, indexes) if before else set()
             come |= entry_rows(after, indexes) if after else set()
-        await self._connection.executemany(_DELETE, list(gone - come))
-        await self._connection.executemany(_INSERT, list(come - gone))
+        return [Statement(_DELETE, list(gone - come)), Statement(_INSERT, list(come - gone))]
 
     async def step(self, limit: int) -> int:
         """Build, or drop the entries of what was deleted, for up to `limit` users; return for how many."""
@@ -66,16 +69,10 @@ class Indexes:
             state=IndexState.BUILDING if len(users) == limit else IndexState.READY,
             progress=users[-1].id if users else building.progress,
         )
-        await self._connection.execute_fetchall("BEGIN IMMEDIATE")
-        try:
-            await self._connection.executemany(_INSERT, list(entries))
-            sql = TABLES["metadata_indexes"]
-            await self._connection.execute_fetchall(sql.upsert, sql.to_row(after.path, after))
-            await self._connection.execute_fetchall("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                await self._connection.execute_fetchall("ROLLBACK")
-            raise
+        sql = TABLES["metadata_indexes"]
+        await self._write(
+            [Statement(_INSERT, list(entries)), Statement(sql.upsert, [sql.to_row(after.path, after)])],
+        )
         await self.load()
         return max(len(users), 1)
 

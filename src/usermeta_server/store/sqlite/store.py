@@ -20,6 +20,7 @@ from usermeta_server.store.base import ChangeListener, Mutation, Position, Reads
 from usermeta_server.store.cache import UserCache
 from usermeta_server.store.query import Predicate, UserQuery, fold
 from usermeta_server.store.sqlite import history
+from usermeta_server.store.sqlite.batch import BatchConnection, Statement, open_for_batches
 from usermeta_server.store.sqlite.indexes import Indexes
 from usermeta_server.store.sqlite.migrate import check_schema, migrate, migrations
 from usermeta_server.store.sqlite.ownership import Ownership
@@ -68,9 +69,13 @@ _SEARCHES: Final = 2
 
 
 class Connections(NamedTuple):
-    """The connections to one database: the one that writes, one for reads, those for searches."""
+    """The connections to one database: the one that writes, one for reads, those for searches.
+
+    `batches` is the one that writes, as its thread has it.
+    """
 
     writing: aiosqlite.Connection
+    batches: BatchConnection
     reading: aiosqlite.Connection
     searching: Sequence[aiosqlite.Connection]
 
@@ -82,9 +87,10 @@ class SqliteStore:
         """Put the parts together; `open` makes them."""
         self._ownership = ownership
         self._writing = connections.writing
+        self._batches = connections.batches
         self._reading = connections.reading
         self._search = Search(connections.searching, search_seconds)
-        self._indexes = Indexes(connections.writing)
+        self._indexes = Indexes(connections.writing, self._write_batch)
         self._cache = UserCache(cache_bytes, self._fetch_users)
         self._writer = Writer(self)
         self._listeners: list[ChangeListener] = []
@@ -105,7 +111,8 @@ class SqliteStore:
         ownership = Ownership(path)
         connections: list[aiosqlite.Connection] = []
         try:
-            connections.append(await _open_writer(path))
+            connection, batches = await _open_writer(path)
+            connections.append(connection)
             while len(connections) < 2 + _SEARCHES:
                 connections.append(await _connect(path, _READER_PRAGMAS))
             for connection in connections[2:]:
@@ -118,7 +125,7 @@ class SqliteStore:
                 raise OperatorError(f"cannot use the database {path}: {error}") from error
             raise
         writing, reading, *searching = connections
-        store = cls(ownership, Connections(writing, reading, searching), cache_bytes, search_seconds)
+        store = cls(ownership, Connections(writing, batches, reading, searching), cache_bytes, search_seconds)
         ((store._version,),) = await writing.execute_fetchall(history.LAST_VERSION)
         await store._reload_indexes()
         store._writer.start()
@@ -151,20 +158,9 @@ class SqliteStore:
         """See `writer.Engine.commit`."""
         users = transaction.users.changed
         self._cache.begin_write(users)
-        kept_version = transaction.changes[-1].id if transaction.changes else self._version
-        self._version = transaction.version
+        kept_version, self._version = self._version, transaction.version
         try:
-            async with self._transaction():
-                for name, sql in TABLES.items():
-                    changed = transaction.tables[name].changed
-                    gone = [sql.to_key(key) for key, row in changed.items() if row is None]
-                    rows = [sql.to_row(key, row) for key, row in changed.items() if row is not None]
-                    await self._execute_many(sql.delete, gone)
-                    await self._execute_many(sql.upsert, rows)
-                await self._indexes.follow(transaction.users)
-                await self._write_history(transaction.changes)
-                if transaction.version != kept_version:
-                    await self._writing.execute_fetchall(history.KEEP_VERSION, (transaction.version,))
+            await self._write_batch(self._statements(transaction, kept_version))
         except BaseException:
             self._cache.end_write(dict.fromkeys(users))
             raise
@@ -172,6 +168,25 @@ class SqliteStore:
         self._tell(transaction)
         if transaction.metadata_indexes.changed:
             await self._reload_indexes()
+
+    async def _write_batch(self, statements: Sequence[Statement]) -> None:
+        self._batches.batch = statements
+        await self._writing.commit()
+
+    def _statements(self, transaction: Transaction, kept_version: int) -> list[Statement]:
+        """Return what a transaction writes; the database knows the version that was given out last before it."""
+        statements: list[Statement] = []
+        for name, sql in TABLES.items():
+            changed = transaction.tables[name].changed
+            if changed:
+                gone = [sql.to_key(key) for key, row in changed.items() if row is None]
+                rows = [sql.to_row(key, row) for key, row in changed.items() if row is not None]
+                statements += (Statement(sql.delete, gone), Statement(sql.upsert, rows))
+        statements += self._indexes.statements(transaction.users)
+        statements += history.statements(transaction.changes)
+        if transaction.version != (transaction.changes[-1].id if transaction.changes else kept_version):
+            statements.append(Statement(history.KEEP_VERSION, [(transaction.version,)]))
+        return statements
 
     def _tell(self, transaction: Transaction) -> None:
         """Tell the listeners. The write stands by now: what they make of it must not fail its callers."""
@@ -198,22 +213,6 @@ class SqliteStore:
         if self._erasing:
             ((busy, _, _),) = await self._writing.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
             self._erasing = bool(busy)
-
-    async def _write_history(self, changes: Sequence[Change]) -> None:
-        await self._execute_many(history.INSERT, history.rows_of(changes))
-        tombstones = [change for change in changes if change.kind is ChangeKind.DELETED]
-        gone = [change.before for change in tombstones if change.before]
-        await self._execute_many(history.ERASE, [(user.version,) for user in gone])
-        await self._execute_many(history.ERASE_SIGN_UPS, [(user.id,) for user in gone])
-        await self._execute_many(history.DROP_SIGN_UPS, [(user.external_id,) for user in gone if user.external_id])
-        await self._execute_many(history.ERASE_REQUESTS, [(user.id, user.external_id) for user in gone])
-        renamed = [change.before for change in changes if change.before and "external_id" in change.parts]
-        await self._execute_many(history.ERASE_REQUESTS, [("", user.external_id) for user in renamed])
-        await self._execute_many(history.MARK_ERASED, [(change.user_id, change.id) for change in tombstones])
-
-    async def _execute_many(self, sql: str, rows: Sequence[Row]) -> None:
-        if rows:
-            await self._writing.executemany(sql, rows)
 
     async def sweep(self, limit: int = 1000) -> int:
         """See `Store.sweep`."""
@@ -397,9 +396,9 @@ class SqliteStore:
         self._ownership.release()
 
 
-async def _open_writer(path: Path) -> aiosqlite.Connection:
+async def _open_writer(path: Path) -> tuple[aiosqlite.Connection, BatchConnection]:
     steps = migrations()
-    connection = await aiosqlite.connect(path, isolation_level=None)
+    connection, batches = await open_for_batches(path)
     try:
         # Looked at before anything is written: a file that is not ours stays as it is.
         version = await check_schema(connection, steps[-1].number)
@@ -408,7 +407,7 @@ async def _open_writer(path: Path) -> aiosqlite.Connection:
     except BaseException:
         await connection.close()
         raise
-    return connection
+    return connection, batches
 
 
 async def _connect(path: Path, pragmas: Iterable[str]) -> aiosqlite.Connection:
