@@ -33,19 +33,17 @@ def revise(transaction: Transaction, stamp: Stamp, user: User, values: Mapping[s
     if not changed:
         return user
     made: dict[str, Any] = {**changed, "version": transaction.next_version(), "update_time": stamp.now}
-    if not VISIBLE[Viewer.SELF].isdisjoint(changed):
+    visible = VISIBLE[Viewer.SELF]
+    if not visible.isdisjoint(changed):
         made["visible_update_time"] = stamp.now
-    profile = set()
-    for part in changed:
-        if part in _DOCUMENTS:
-            made[f"{part}_etag"] = stamp.new_etag()
-        else:
-            profile.add(part)
+    for part in _DOCUMENTS.intersection(changed):
+        made[f"{part}_etag"] = stamp.new_etag()
+    profile = changed.keys() - _DOCUMENTS
     if profile:
         made["etag"] = stamp.new_etag()
-        if not VISIBLE[Viewer.SELF].isdisjoint(profile):
+        if not visible.isdisjoint(profile):
             made["visible_etag"] = stamp.new_etag()
-    revised = user._replace(**made)
+    revised = User._make(map(made.get, User._fields, user))
     transaction.users.put(user.id, revised)
     transaction.record(change_of(stamp, _kind_of(changed), user, revised, changed))
     return revised

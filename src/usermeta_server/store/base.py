@@ -53,17 +53,18 @@ class Reads(NamedTuple):
 class Table(Generic[K, V]):
     """The rows of one kind that a transaction sees: what was read, and over it what was written.
 
+    What a mutation puts is `staged` until it is known to stand; then it is among the `changed`.
     `None` is a row that does not exist, or shall not. Looking at a key that was not declared is a
     programming error (LookupError), for it would make the outcome depend on the company in the batch.
     """
 
-    __slots__ = ("_rows", "_staged", "changed", "declared", "loaded")
+    __slots__ = ("_rows", "changed", "declared", "loaded", "staged")
 
     def __init__(self) -> None:
         """Make an empty table."""
         self.loaded: dict[K, V | None] = {}
         self._rows: dict[K, V | None] = {}
-        self._staged: dict[K, V | None] = {}
+        self.staged: dict[K, V | None] = {}
         self.changed: dict[K, V | None] = {}
         self.declared: Collection[K] = ()
 
@@ -78,26 +79,21 @@ class Table(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """Return the row as it is by now."""
-        if key in self._staged:
-            return self._staged[key]
+        if key in self.staged:
+            return self.staged[key]
         if key not in self.declared:
             raise LookupError(key)
         return self._rows[key]
 
     def put(self, key: K, row: V | None) -> None:
         """Write the row, or with `None` delete it."""
-        self._staged[key] = row
+        self.staged[key] = row
 
     def keep(self) -> None:
-        """Let what was put since the last `keep` or `discard` stand."""
-        if self._staged:
-            self._rows.update(self._staged)
-            self.changed.update(self._staged)
-            self._staged.clear()
-
-    def discard(self) -> None:
-        """Forget what was put since the last `keep` or `discard`."""
-        self._staged.clear()
+        """Let what is staged stand."""
+        self._rows.update(self.staged)
+        self.changed.update(self.staged)
+        self.staged.clear()
 
 
 class Transaction:
@@ -106,7 +102,7 @@ class Transaction:
     `now` is the time of the batch in microseconds since the epoch; it never goes back.
     """
 
-    __slots__ = ("_recorded", "changes", "now", "tables", "version", *Reads._fields)
+    __slots__ = ("_recorded", "_tables", "changes", "now", "tables", "version", *Reads._fields)
 
     def __init__(self, now: int, version: int) -> None:
         """Begin with empty tables after the version that was given out last."""
@@ -123,6 +119,7 @@ class Transaction:
         self.signing_keys: Table[str, SigningKey] = Table()
         self.secrets: Table[str, bytes] = Table()
         self.tables: Mapping[str, Table[Any, Any]] = {name: getattr(self, name) for name in Reads._fields}
+        self._tables = tuple(self.tables.values())
 
     def next_version(self) -> int:
         """Give out the next version: later commits have higher ones, and none is given out twice."""
@@ -131,8 +128,8 @@ class Transaction:
 
     def declare(self, reads: Reads) -> None:
         """Let the mutation that runs next look at what it declared."""
-        for name, keys in zip(Reads._fields, reads, strict=True):
-            self.tables[name].declared = keys
+        for table, keys in zip(self._tables, reads, strict=True):
+            table.declared = keys
 
     def record(self, change: Change) -> None:
         """Write a change into history."""
@@ -140,17 +137,19 @@ class Transaction:
 
     def keep(self) -> None:
         """Let the mutation that has just run stand."""
-        self.changes += [each._replace(last=False) for each in self._recorded[:-1]]
-        self.changes += self._recorded[-1:]
-        self._recorded = []
-        for table in self.tables.values():
-            table.keep()
+        if self._recorded:
+            self.changes += [each._replace(last=False) for each in self._recorded[:-1]]
+            self.changes.append(self._recorded[-1])
+            self._recorded = []
+        for table in self._tables:
+            if table.staged:
+                table.keep()
 
     def discard(self) -> None:
         """Undo the mutation that has just run."""
         self._recorded = []
-        for table in self.tables.values():
-            table.discard()
+        for table in self._tables:
+            table.staged.clear()
 
     @property
     def dirty(self) -> bool:

@@ -11,6 +11,10 @@ from usermeta_server.store.query import DocumentPath
 from usermeta_server.store.sqlite.batch import Statement
 from usermeta_server.store.sqlite.queries import entry_rows
 from usermeta_server.store.sqlite.tables import TABLES, USER_COLUMNS, Row, index_from_row, user_from_row
+from usermeta_server.store.values import Json, resolve
+
+Parse = Callable[[str], Json]
+"""Reads a document. What it returns may share members with what it returned before."""
 
 _ALL: Final = "SELECT path, id, state, progress FROM metadata_indexes ORDER BY path"
 _INSERT: Final = "INSERT OR IGNORE INTO index_entries (index_id, part, key, user_id) VALUES (?, ?, ?, ?)"
@@ -29,9 +33,13 @@ class Indexes:
     """The indexes of a database. Only the writer changes them."""
 
     def __init__(
-        self, connection: aiosqlite.Connection, write: Callable[[Sequence[Statement]], Awaitable[None]]
+        self,
+        connection: aiosqlite.Connection,
+        write: Callable[[Sequence[Statement]], Awaitable[None]],
+        parse: Parse,
     ) -> None:
-        """Keep them on the writing connection; `write` writes a batch of statements there."""
+        """Keep them on the writing connection; `write` writes a batch of statements there, `parse` reads documents."""
+        self._parse = parse
         self._connection = connection
         self._write = write
         self.all: Sequence[MetadataIndex] = ()
@@ -46,16 +54,30 @@ class Indexes:
 
     def statements(self, users: Table[str, User]) -> list[Statement]:
         """Return what a transaction's users change in the indexes."""
-        if not self.all:
-            return []
-        indexes = _by_path(self.all)
         gone: set[Row] = set()
         come: set[Row] = set()
-        for user_id, after in users.changed.items():
-            before = users.loaded.get(user_id)
-            gone |= entry_rows(before, indexes) if before else set()
-            come |= entry_rows(after, indexes) if after else set()
+        for index in self.all:
+            path = _path_of(index)
+            for user_id, after in users.changed.items():
+                before = users.loaded.get(user_id)
+                if not self._differ(before, after, path):
+                    continue
+                gone |= entry_rows(before, {path: index.id}) if before else set()
+                come |= entry_rows(after, {path: index.id}) if after else set()
         return [Statement(_DELETE, list(gone - come)), Statement(_INSERT, list(come - gone))]
+
+    def _differ(self, before: User | None, after: User | None, path: DocumentPath) -> bool:
+        """Tell whether two states of a user may have different entries: only if the member that the path enters does.
+
+        Parsed documents share what an edit left alone, so that most are told apart without a look inside.
+        """
+        if before is None or after is None:
+            return before is not after
+        texts = (before.document(path.document), after.document(path.document))
+        if texts[0] == texts[1]:
+            return False
+        was, is_now = (resolve(self._parse(text), path.keys[:1]) for text in texts)
+        return was is not is_now
 
     async def step(self, limit: int) -> int:
         """Build, or drop the entries of what was deleted, for up to `limit` users; return for how many."""
@@ -87,4 +109,8 @@ class Indexes:
 
 
 def _by_path(indexes: Iterable[MetadataIndex]) -> Mapping[DocumentPath, int]:
-    return {DocumentPath(Document(index.path[0]), index.path[1:]): index.id for index in indexes}
+    return {_path_of(index): index.id for index in indexes}
+
+
+def _path_of(index: MetadataIndex) -> DocumentPath:
+    return DocumentPath(Document(index.path[0]), index.path[1:])
