@@ -29,6 +29,8 @@ BATCH: Final = 20
 GROUPS: Final = 50
 _ANY: Final = 200_000
 _MANY: Final = 100_000
+_VALUES: Final = 20
+"""How many values a merged key takes in turn: until one comes back, no cache still has the document with it."""
 _INDEXED: Final = "public_metadata.group"
 _READS_TO_A_WRITE: Final = 9
 
@@ -114,8 +116,8 @@ def _get_profiles(world: World) -> Sequence[Call]:
 
 
 def _merges(world: World, key: str = "small") -> Sequence[Call]:
-    """Return merges of one key into each user in turn, with another value in the next turn: each is a change."""
-    return [_merge(world, user, key, value) for value in (1, 2) for user in world.users[:HOT]]
+    """Return merges of one key into each user in turn, with another value each turn: no document comes back soon."""
+    return [_merge(world, user, key, value) for value in range(_VALUES) for user in world.users[:HOT]]
 
 
 def _merge(world: World, user_id: str, key: str, value: int) -> Call:

@@ -327,6 +327,12 @@ def _readable(documents: Mapping[Document, Access]) -> tuple[Document, ...]:
     return tuple(document for document, access in documents.items() if Access.READ in access)
 
 
+_WRITABLE: Final[Mapping[Viewer, frozenset[Document]]] = {
+    viewer: frozenset(document for document, access in documents.items() if Access.WRITE in access)
+    for viewer, documents in DOCUMENTS.items()
+}
+
+
 def _etags_reader(documents: tuple[Document, ...]) -> Callable[[User], Mapping[Document, str]]:
     readers = {document: attrgetter(f"{document}_etag") for document in documents}
     return lambda user: {document: read(user) for document, read in readers.items()}
@@ -396,6 +402,6 @@ def grant_write(caller: Caller, user_id: str, documents: Collection[Document]) -
         UsermetaError: ACCESS_DENIED, when the table does not let this caller write every one of them.
     """
     viewer = viewer_of(caller, user_id)
-    if not all(Access.WRITE in DOCUMENTS[viewer][document] for document in documents):
+    if not _WRITABLE[viewer].issuperset(documents):
         raise UsermetaError(Reason.ACCESS_DENIED)
     return WriteGrant(_Seal.POLICY, viewer, user_id, frozenset(documents))

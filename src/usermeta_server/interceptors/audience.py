@@ -11,14 +11,16 @@ from typing import Any, Final, TypeAlias
 import grpc
 
 from usermeta_server import policy
-from usermeta_server.audience import Caller, current_caller, set_caller
+from usermeta_server.audience import Caller, PrincipalKind, current_caller, set_caller
 from usermeta_server.auth.authenticator import Authenticator
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.interceptors.access_log import AccessLog, EndedCall
 from usermeta_server.interceptors.handlers import Guard, refusal, to_domain_error
+from usermeta_server.lru import LruMap
 from usermeta_server.policy import MethodRule
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Headers: TypeAlias = tuple[str | bytes, ...]
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
 OPEN_SERVICES: Final = frozenset(
@@ -30,6 +32,10 @@ OPEN_SERVICES: Final = frozenset(
 """Services that need no credential: they are about the server, never about a user."""
 
 
+_REMEMBERED: Final = 20_000
+"""How many callers are remembered, by method and credential: what a credential means is found out once."""
+
+
 class AudienceInterceptor(grpc.aio.ServerInterceptor):
     """Decides from a call's method and metadata whether it may go on, and as whom."""
 
@@ -39,33 +45,43 @@ class AudienceInterceptor(grpc.aio.ServerInterceptor):
         self._authenticator = authenticator
         self._log = access_log
         self._guard = Guard(access_log, current_caller, authenticator.check)
-        self._wrapped: dict[str, Handler] = {}
+        self._guarded: dict[str, Handler] = {}
+        self._callers: LruMap[tuple[str, Headers], Caller] = LruMap(_REMEMBERED)
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> "Handler | None":
         """Return the method's handler with the call tagged, or one that refuses; None for an unknown method."""
-        handler = await continuation(details)
         method = details.method
-        if handler is None or method.split("/")[1] in OPEN_SERVICES:
-            return handler
+        guarded = self._guarded.get(method)
+        if guarded is None:
+            handler = await continuation(details)
+            if handler is None or method.split("/")[1] in OPEN_SERVICES:
+                return handler
+            guarded = self._guarded[method] = self._guard.wrap(method, handler)
         start = time.perf_counter_ns()
         try:
-            caller = await self._admit(method, details)
+            set_caller(await self._admit(method, details))
         except Exception as error:  # noqa: BLE001  # the outermost layer
             told = to_domain_error(error, method)
             elapsed = time.perf_counter_ns() - start
             self._log.record(EndedCall(None, method, told.reason.status, told.reason, elapsed))
             return refusal(told)
-        set_caller(caller)
-        wrapped = self._wrapped.get(method)
-        if wrapped is None:
-            wrapped = self._wrapped[method] = self._guard.wrap(method, handler)
-        return wrapped
+        return guarded
 
     async def _admit(self, method: str, details: grpc.HandlerCallDetails) -> Caller:
+        headers = tuple([value for key, value in details.invocation_metadata or () if key == "authorization"])
+        caller = self._callers.get((method, headers))
+        if caller is None:
+            return await self._authenticate(method, headers)
+        self._authenticator.check(caller.principal)
+        return caller
+
+    async def _authenticate(self, method: str, headers: Headers) -> Caller:
         rule = self._rules.get(method)
         if rule is None:
             raise UsermetaError(Reason.ACCESS_DENIED)
-        headers = [value for key, value in details.invocation_metadata or () if key == "authorization"]
         principal = await self._authenticator.authenticate(rule.audience, headers)
         policy.authorize(rule, principal)
-        return Caller(rule.audience, method, principal)
+        caller = Caller(rule.audience, method, principal)
+        if principal.kind is not PrincipalKind.IDENTITY:  # which user an outside identity stands for may change
+            self._callers.put((method, headers), caller, 1)
+        return caller

@@ -99,6 +99,8 @@ class Guard:
         return guarded
 
     def _guarded(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Callable[..., Any]:
+        logs_success = self._log.wants(None)
+
         async def handle(request: object, context: Context) -> object:
             start = time.perf_counter_ns()
             try:
@@ -107,7 +109,8 @@ class Guard:
                 response = await behaviour(request, context)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
                 await self._fail(error, method, request, context, start)
-            self._record(method, request, start, _OK, None)
+            if logs_success:
+                self._record(method, request, start, _OK, None)
             return response
 
         return handle
