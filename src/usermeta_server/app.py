@@ -12,7 +12,7 @@ from usermeta_server.auth.outside_tokens import OutsideTokens
 from usermeta_server.auth.secret_keys import KeyRing
 from usermeta_server.auth.session_tokens import MAX_TTL, SessionTokens, new_signing_key
 from usermeta_server.auth.sign_up_tokens import SignUpTokens
-from usermeta_server.core.documents import Limits, OpenedDocuments
+from usermeta_server.core.documents import Limits
 from usermeta_server.core.history import History
 from usermeta_server.core.metadata import Metadata
 from usermeta_server.core.search import Search
@@ -54,31 +54,21 @@ async def open_app(settings: ServerSettings, *, rotate_session_key: bool = False
         OperatorError: the store cannot be opened.
     """
     outside = OutsideTokens(load_issuers(settings.issuers) if settings.issuers else ())
-    documents = OpenedDocuments(Limits(max_bytes=settings.metadata_max_bytes), settings.cache // 4)
-    store = await SqliteStore.open(
-        settings.database_url, cache_bytes=settings.cache, search_seconds=settings.search, parse=documents.open
-    )
+    store = await SqliteStore.open(settings.database_url, cache_bytes=settings.cache, search_seconds=settings.search)
     try:
-        yield await _assemble(store, documents, settings, outside, rotate_session_key=rotate_session_key)
+        yield await _assemble(store, settings, outside, rotate_session_key=rotate_session_key)
     finally:
         await store.close()
         await outside.close()
 
 
-async def _assemble(
-    store: Store,
-    documents: OpenedDocuments,
-    settings: ServerSettings,
-    outside: OutsideTokens,
-    *,
-    rotate_session_key: bool,
-) -> App:
-    limits = documents.limits
+async def _assemble(store: Store, settings: ServerSettings, outside: OutsideTokens, *, rotate_session_key: bool) -> App:
+    limits = Limits(max_bytes=settings.metadata_max_bytes)
     ring = KeyRing(await _all_secret_keys(store))
     tokens = SessionTokens(await _signing_keys(store, rotate=rotate_session_key))
     writes = Writes(store, await _secret(store, "request_digest"))
     sign_up_tokens = SignUpTokens(await _secret(store, "sign_up_token"))
-    metadata = Metadata(store, writes, documents)
+    metadata = Metadata(store, writes, limits)
     resume_tokens = Tokens(await _secret(store, "resume_token"), "resume_token", Reason.RESUME_TOKEN_INVALID)
     page_tokens = Tokens(await _secret(store, "page_token"), "page_token", Reason.PAGE_TOKEN_INVALID)
     hub = Hub((await store.last_change()).change_id)
@@ -95,7 +85,7 @@ async def _assemble(
         watches=Watches(store, hub, resume_tokens),
         search=Search(store, writes, page_tokens),
         page_tokens=page_tokens,
-        documents=documents,
+        limits=limits,
     )
     frontend = FrontendCredentials(sign_up_tokens, tokens, outside, store.user_by)
     return App(store, use_cases, Authenticator(ring, frontend), ring, tokens, hub)

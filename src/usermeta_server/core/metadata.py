@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from usermeta_server import policy
 from usermeta_server.audience import Caller
-from usermeta_server.core.documents import JsonObject, OpenedDocuments
+from usermeta_server.core.documents import JsonObject, Limits, load, seal
 from usermeta_server.core.revision import check_etags, revise
 from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, Status, UsermetaError, Violation
@@ -30,11 +30,11 @@ class MetadataWrite(NamedTuple):
 class Metadata:
     """The use cases that write documents."""
 
-    def __init__(self, store: Store, writes: Writes, documents: OpenedDocuments) -> None:
-        """Make them with the documents that were written lately, and the limits that every document keeps."""
+    def __init__(self, store: Store, writes: Writes, limits: Limits) -> None:
+        """Make them with the limits that every document keeps."""
         self._store = store
         self._writes = writes
-        self._documents = documents
+        self._limits = limits
 
     async def write(self, write: MetadataWrite, intent: Intent) -> User:
         """Edit documents of one user, and return the user after it.
@@ -99,10 +99,9 @@ class Metadata:
         user = policy.admit(write.caller, transaction.users.get(write.grant.user_id))
         check_etags(write.expected_etags, user.document_etag)
         # All edits before all limits: the order of checks goes over the whole request.
-        before = {document: self._documents.open(user.document(document)) for document in write.edits}
-        edited = {document: edit(before[document]) for document, edit in write.edits.items()}
+        edited = {document: edit(load(user.document(document))) for document, edit in write.edits.items()}
         sealed: dict[str, str] = {
-            document: self._documents.seal(value, document, before[document]) for document, value in edited.items()
+            document: seal(value, document, self._limits).decode() for document, value in edited.items()
         }
         return revise(transaction, stamp, user, sealed)
 

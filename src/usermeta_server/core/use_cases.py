@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from usermeta_server.core.documents import OpenedDocuments
+from usermeta_server.core.documents import Limits
 from usermeta_server.core.history import History
 from usermeta_server.core.metadata import Metadata
 from usermeta_server.core.search import Search
@@ -26,4 +26,4 @@ class UseCases(NamedTuple):
     history: History
     watches: Watches
     page_tokens: Tokens
-    documents: OpenedDocuments
+    limits: Limits

@@ -64,10 +64,10 @@ class BackendService:
         self._sessions = use_cases.sessions
         self._keys = use_cases.secret_keys
         self._pages = use_cases.page_tokens
-        self._limits = use_cases.documents.limits
+        self._limits = use_cases.limits
         # Every response with one user has it in field 1, so that the bytes of one are the bytes of all.
         self._changes = Changes(reply_cache_bytes)
-        self._replies = Replies(pb.GetUserResponse, "user", use_cases.documents, reply_cache_bytes)
+        self._replies = Replies(pb.GetUserResponse, "user", reply_cache_bytes)
 
     def _reply(self, caller: Caller, user: User, mask: frozenset[str] | None) -> bytes:
         """Return a response with one user, of whom the mask's fields are told, all without one."""

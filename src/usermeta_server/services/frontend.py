@@ -46,10 +46,10 @@ class FrontendService:
         self._metadata = use_cases.metadata
         self._watches = use_cases.watches
         self._sign_ups = use_cases.sign_ups
-        self._limits = use_cases.documents.limits
+        self._limits = use_cases.limits
         # Every response with one user has it in field 1, so that the bytes of one are the bytes of all.
-        self._replies = Replies(pb.GetUserResponse, "user", use_cases.documents, reply_cache_bytes)
-        self._profiles = Replies(pb.GetProfileResponse, "profile", use_cases.documents, reply_cache_bytes)
+        self._replies = Replies(pb.GetUserResponse, "user", reply_cache_bytes)
+        self._profiles = Replies(pb.GetProfileResponse, "profile", reply_cache_bytes)
 
     async def create_sign_up(self, request: pb.CreateSignUpRequest, caller: Caller) -> pb.CreateSignUpResponse:
         if request.request_id and caller.principal.kind is PrincipalKind.ANONYMOUS:

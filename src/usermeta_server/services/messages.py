@@ -1,19 +1,18 @@
 """What handlers put into responses: messages filled from what the policy lets the caller read."""
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from functools import cache
-from itertools import zip_longest
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from usermeta_server.core.documents import JsonObject, OpenedDocuments, load, unshared
+from usermeta_server.core.documents import load
+from usermeta_server.lru import LruMap
 from usermeta_server.model import SECOND
 from usermeta_server.policy import View
-from usermeta_server.services.structs import encode_member, fill_struct
-from usermeta_server.services.wire import delimited, tag_of
+from usermeta_server.services.structs import fill_struct
 
 Setter = Callable[[Any, str, Any], None]
 
@@ -34,104 +33,56 @@ def fill(message: Message, view: View, fields: Collection[str] | None = None) ->
             put(message, name, view.read(name))
 
 
-class _Fields(NamedTuple):
-    """Fields that are no documents: their values, and the bytes that these are encoded as."""
-
-    values: Sequence[object]
-    data: bytes
-
-
-class _Document(NamedTuple):
-    """A document: its text and value, its members' bytes by their keys, and the bytes of the field that holds it."""
-
-    text: str
-    value: JsonObject
-    members: Mapping[str, bytes]
-    data: bytes
-
-
-class Parts(NamedTuple):
-    """An encoded message in parts, of which the next one of the same user needs most again."""
-
-    fields: Sequence[_Fields]
-    documents: Sequence[_Document]
-
-    def join(self) -> bytes:
-        """Return the message's bytes."""
-        return b"".join([*(each.data for each in self.fields), *(each.data for each in self.documents)])
-
-
-_MOVING: Final = frozenset({"metadata_etags", "update_time"})
-"""What every write of a document moves, apart from the document."""
-
-
-class _Group:
-    """Fields that are encoded together: by name, how each is put into a message."""
-
-    def __init__(self, setters: Iterable[tuple[str, Setter]]) -> None:
-        self.setters = tuple(setters)
-        self.names = tuple(name for name, _ in self.setters)
-
-
 class Encoder:
-    """Encodes what views show: at once, or in parts, of which only those are encoded again that a write changed."""
+    """Encodes what views show, and keeps the bytes of documents: most writes change one, and leave the others."""
 
-    def __init__(self, message: type[Message], documents: OpenedDocuments) -> None:
-        """Encode as this message."""
+    def __init__(self, message: type[Message], limit: int) -> None:
+        """Encode as this message, keeping up to `limit` bytes (about) of documents."""
         self._message = message
-        self._opened = documents
-        setters = _setters(cast("Hashable", message))
-        fields = [each for each in setters if each[1] is not _put_document]
-        self._groups = (
-            _Group(each for each in fields if each[0] not in _MOVING),
-            _Group(each for each in fields if each[0] in _MOVING),
-        )
+        self._setters = [each for each in _setters(cast("Hashable", message)) if each[1] is not _put_document]
         self._documents = [
-            (name, tag_of(message.DESCRIPTOR.fields_by_name[name].number))
-            for name, put in setters
-            if put is _put_document
+            (field.name, _varint(field.number << 3 | _LENGTH_DELIMITED))
+            for field in message.DESCRIPTOR.fields
+            if field.message_type is not None and field.message_type.full_name == Struct.DESCRIPTOR.full_name
         ]
+        self._kept: LruMap[str, bytes] = LruMap(limit)
 
     def encode(self, view: View) -> bytes:
-        """Return the message that shows all of a view, as bytes."""
+        """Return the message that shows all of a view, as bytes: the scalars, then each document."""
         message = self._message()
-        fill(message, view)
-        return message.SerializeToString()
+        for name, put in self._setters:
+            put(message, name, view.read(name))
+        parts = [message.SerializeToString()]
+        for name, tag in self._documents:
+            parts += (tag, self._document(view.read(name)))
+        return b"".join(parts)
 
-    def encode_parts(self, view: View, before: Parts | None) -> Parts:
-        """Return the same in parts; `before` is what an earlier view of this viewer and user was encoded as."""
-        fields, documents = before or _NOTHING
-        return Parts(
-            [self._fields(view, group, known) for group, known in zip_longest(self._groups, fields)],
-            [self._document(view, each, known) for each, known in zip_longest(self._documents, documents)],
-        )
-
-    def _fields(self, view: View, group: _Group, known: _Fields | None) -> _Fields:
-        values = view.read_all(group.names)
-        if known is not None and known.values == values:
-            return known
-        message = self._message()
-        for (name, put), value in zip(group.setters, values, strict=True):
-            put(message, name, value)
-        return _Fields(values, message.SerializeToString())
-
-    def _document(self, view: View, field: tuple[str, bytes], known: _Document | None) -> _Document:
-        name, tag = field
-        text = view.read(name)
-        if known is None:
-            known = _NO_DOCUMENT
-        elif known.text == text:
-            return known
-        value = self._opened.open(text)
-        new = {key: encode_member(key, member) for key, member in unshared(value, known.value).items()}
-        members = {**known.members, **new}
-        if len(members) > len(value):
-            members = {key: members[key] for key in value}
-        return _Document(text, value, members, tag + delimited(b"".join(members.values())))
+    def _document(self, text: str) -> bytes:
+        """Return a document as a Struct, with its length before it."""
+        kept = self._kept.get(text)
+        if kept is None:
+            struct = Struct()
+            fill_struct(struct, load(text))
+            kept = delimited(struct.SerializeToString())
+            self._kept.put(text, kept, len(text) + len(kept))
+        return kept
 
 
-_NOTHING: Final = Parts((), ())
-_NO_DOCUMENT: Final = _Document("", {}, {}, b"")
+_LENGTH_DELIMITED: Final = 2
+
+
+def delimited(data: bytes) -> bytes:
+    """Return bytes with their length before them, as protobuf encodes what a field of a message or of bytes holds."""
+    return _varint(len(data)) + data
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:  # noqa: PLR2004  # seven bits to a byte
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 @cache

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from itertools import count
-from typing import Final
 
 from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
 from usermeta_server.core.documents import Json, JsonObject, normal_number
 from usermeta_server.core.documents.json_pointer import Tokens, format_pointer, shown
 from usermeta_server.errors import UsermetaError, invalid
-from usermeta_server.services.wire import delimited, tag_of
 
 
 class _NoKindError(Exception):
@@ -84,24 +82,6 @@ def fill_struct(struct: Struct, value: Mapping[str, Json]) -> None:
     fields = struct.fields
     for key, member in value.items():
         _fill_value(fields[key], member)
-
-
-def encode_member(key: str, value: Json) -> bytes:
-    """Return a Struct with this one member as bytes. Those of several members, put together, are a Struct with all."""
-    if type(value) is str:
-        encoded = _STRING_VALUE + delimited(value.encode())
-    else:
-        message = Value()
-        _fill_value(message, value)
-        encoded = message.SerializeToString()
-    return _FIELDS + delimited(_KEY + delimited(key.encode()) + _VALUE + delimited(encoded))
-
-
-_FIELDS: Final = tag_of(Struct.FIELDS_FIELD_NUMBER)
-_KEY: Final = tag_of(1)
-"""Of an entry of any map, as `_VALUE` is (protobuf's encoding guide, "Maps")."""
-_VALUE: Final = tag_of(2)
-_STRING_VALUE: Final = tag_of(Value.STRING_VALUE_FIELD_NUMBER)
 
 
 def _fill_list(target: ListValue, items: list[Json]) -> None:

@@ -10,12 +10,10 @@ from usermeta_server.core.documents.canonical import (
     load,
     normal_form,
     normal_number,
-    unshared,
 )
 from usermeta_server.core.documents.json_patch import apply_patch
 from usermeta_server.core.documents.limits import Limits, seal
 from usermeta_server.core.documents.merge_patch import merge_patch
-from usermeta_server.core.documents.opened import OpenedDocuments
 from usermeta_server.core.documents.operations import MAX_OPERATIONS, MISSING, Missing, Op, Operation, check_operations
 
 __all__ = [
@@ -28,7 +26,6 @@ __all__ = [
     "Limits",
     "Missing",
     "Op",
-    "OpenedDocuments",
     "Operation",
     "apply_patch",
     "check_operations",
@@ -39,5 +36,4 @@ __all__ = [
     "normal_form",
     "normal_number",
     "seal",
-    "unshared",
 ]

@@ -4,9 +4,7 @@ A value is never changed in place once it is part of a document: documents share
 have in common, with each other and with the requests that they came from.
 """
 
-from itertools import compress, repeat
-from operator import is_not
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import orjson
 
@@ -64,18 +62,6 @@ def equal(a: Json, b: Json) -> bool:
     if isinstance(a, list):
         return isinstance(b, list) and len(a) == len(b) and all(map(equal, a, b))
     return isinstance(a, bool) is isinstance(b, bool) and a == b
-
-
-def unshared(document: JsonObject, known: JsonObject) -> JsonObject:
-    """Return the members of a document that another does not have: under the same key the very same object.
-
-    So it finds what an edit touched, and is none the slower for what the edit left alone being large.
-    """
-    differs = map(is_not, document.values(), map(known.get, document, repeat(_ABSENT)))
-    return dict(compress(document.items(), differs))
-
-
-_ABSENT: Final = object()
 
 
 def normal_number(number: int | float) -> int | float:  # noqa: PYI041  # an int stays one

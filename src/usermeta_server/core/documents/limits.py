@@ -3,15 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from usermeta_server.core.documents.canonical import (
-    MAX_NUMBER,
-    Container,
-    Json,
-    JsonObject,
-    dump,
-    normal_form,
-    unshared,
-)
+from usermeta_server.core.documents.canonical import MAX_NUMBER, Container, Json, JsonObject, dump, normal_form
 from usermeta_server.core.documents.json_pointer import Tokens, format_pointer, shown
 from usermeta_server.errors import Reason, UsermetaError, invalid
 
@@ -54,30 +46,8 @@ def seal(document: JsonObject, field: str, limits: Limits) -> bytes:
             `field`, `path` (JSON pointer of the offending place) and, for depth, keys and
             size, `size` (found) and `limit` (allowed).
     """
-    return encode(normalize(document, field, limits), field, limits)
-
-
-def normalize(document: JsonObject, field: str, limits: Limits, known: JsonObject | None = None) -> JsonObject:
-    """Check nesting, keys and numbers of a document and return it with its numbers in normal form.
-
-    Args:
-        document: As for `seal`.
-        field: As for `seal`.
-        limits: As for `seal`.
-        known: A document that this was returned for. Members that are the same objects under the
-            same keys are not looked at again, so that an edit costs what it touches.
-
-    Raises:
-        UsermetaError: As `seal` does for these three.
-    """
-    new = unshared(document, known) if known else document
-    if _inspect(new, field, limits):
-        return document
-    return {**document, **{key: normal_form(value) for key, value in new.items()}}
-
-
-def encode(document: JsonObject, field: str, limits: Limits) -> bytes:
-    """Return the canonical JSON of a document that `normalize` returned; raises as `seal` does for strings and size."""
+    if not _inspect(document, field, limits):
+        document = {key: normal_form(value) for key, value in document.items()}
     try:
         data = dump(document)
     except TypeError:

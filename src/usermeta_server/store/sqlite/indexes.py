@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import aiosqlite
+import orjson
 
 from usermeta_server.model import Document, IndexState, MetadataIndex, User
 from usermeta_server.store.base import Table
@@ -11,10 +12,7 @@ from usermeta_server.store.query import DocumentPath
 from usermeta_server.store.sqlite.batch import Statement
 from usermeta_server.store.sqlite.queries import entry_rows
 from usermeta_server.store.sqlite.tables import TABLES, USER_COLUMNS, Row, index_from_row, user_from_row
-from usermeta_server.store.values import Json, resolve
-
-Parse = Callable[[str], Json]
-"""Reads a document. What it returns may share members with what it returned before."""
+from usermeta_server.store.values import MISSING, resolve
 
 _ALL: Final = "SELECT path, id, state, progress FROM metadata_indexes ORDER BY path"
 _INSERT: Final = "INSERT OR IGNORE INTO index_entries (index_id, part, key, user_id) VALUES (?, ?, ?, ?)"
@@ -33,13 +31,9 @@ class Indexes:
     """The indexes of a database. Only the writer changes them."""
 
     def __init__(
-        self,
-        connection: aiosqlite.Connection,
-        write: Callable[[Sequence[Statement]], Awaitable[None]],
-        parse: Parse,
+        self, connection: aiosqlite.Connection, write: Callable[[Sequence[Statement]], Awaitable[None]]
     ) -> None:
-        """Keep them on the writing connection; `write` writes a batch of statements there, `parse` reads documents."""
-        self._parse = parse
+        """Keep them on the writing connection; `write` writes a batch of statements there."""
         self._connection = connection
         self._write = write
         self.all: Sequence[MetadataIndex] = ()
@@ -60,24 +54,11 @@ class Indexes:
             path = _path_of(index)
             for user_id, after in users.changed.items():
                 before = users.loaded.get(user_id)
-                if not self._differ(before, after, path):
+                if before and after and not _differ(before, after, path):
                     continue
                 gone |= entry_rows(before, {path: index.id}) if before else set()
                 come |= entry_rows(after, {path: index.id}) if after else set()
         return [Statement(_DELETE, list(gone - come)), Statement(_INSERT, list(come - gone))]
-
-    def _differ(self, before: User | None, after: User | None, path: DocumentPath) -> bool:
-        """Tell whether two states of a user may have different entries: only if the member that the path enters does.
-
-        Parsed documents share what an edit left alone, so that most are told apart without a look inside.
-        """
-        if before is None or after is None:
-            return before is not after
-        texts = (before.document(path.document), after.document(path.document))
-        if texts[0] == texts[1]:
-            return False
-        was, is_now = (resolve(self._parse(text), path.keys[:1]) for text in texts)
-        return was is not is_now
 
     async def step(self, limit: int) -> int:
         """Build, or drop the entries of what was deleted, for up to `limit` users; return for how many."""
@@ -106,6 +87,15 @@ class Indexes:
             if index_id not in known:
                 return len(list(await self._connection.execute_fetchall(_DROP, (index_id, limit))))
         return 0
+
+
+def _differ(before: User, after: User, path: DocumentPath) -> bool:
+    """Tell whether a user's entries may have changed: only if the member has that the path goes into."""
+    texts = (before.document(path.document), after.document(path.document))
+    if texts[0] == texts[1]:
+        return False
+    was, is_now = (resolve(orjson.loads(text), path.keys[:1]) for text in texts)
+    return was is MISSING or is_now is MISSING or orjson.dumps(was) != orjson.dumps(is_now)
 
 
 def _by_path(indexes: Iterable[MetadataIndex]) -> Mapping[DocumentPath, int]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import aiosqlite
-import orjson
 
 from usermeta_server.errors import OperatorError, Reason, UsermetaError
 from usermeta_server.model import Change, ChangeKind, Identifier, MetadataIndex, SecretKey, SigningKey, SignUp, User
@@ -22,7 +21,7 @@ from usermeta_server.store.cache import UserCache
 from usermeta_server.store.query import Predicate, UserQuery, fold
 from usermeta_server.store.sqlite import history
 from usermeta_server.store.sqlite.batch import BatchConnection, Statement, open_for_batches
-from usermeta_server.store.sqlite.indexes import Indexes, Parse
+from usermeta_server.store.sqlite.indexes import Indexes
 from usermeta_server.store.sqlite.migrate import check_schema, migrate, migrations
 from usermeta_server.store.sqlite.ownership import Ownership
 from usermeta_server.store.sqlite.search import Search, yield_to_others
@@ -84,16 +83,14 @@ class Connections(NamedTuple):
 class SqliteStore:
     """See `store.base.Store`, which this is."""
 
-    def __init__(
-        self, ownership: Ownership, connections: Connections, cache_bytes: int, search_seconds: float, parse: Parse
-    ) -> None:
+    def __init__(self, ownership: Ownership, connections: Connections, cache_bytes: int, search_seconds: float) -> None:
         """Put the parts together; `open` makes them."""
         self._ownership = ownership
         self._writing = connections.writing
         self._batches = connections.batches
         self._reading = connections.reading
         self._search = Search(connections.searching, search_seconds)
-        self._indexes = Indexes(connections.writing, self._write_batch, parse)
+        self._indexes = Indexes(connections.writing, self._write_batch)
         self._cache = UserCache(cache_bytes, self._fetch_users)
         self._writer = Writer(self)
         self._listeners: list[ChangeListener] = []
@@ -105,16 +102,8 @@ class SqliteStore:
         self._clock: Callable[[], int] = _now
 
     @classmethod
-    async def open(
-        cls, path: Path, *, cache_bytes: int = 256 << 20, search_seconds: float = 5.0, parse: Parse = orjson.loads
-    ) -> "SqliteStore":
+    async def open(cls, path: Path, *, cache_bytes: int = 256 << 20, search_seconds: float = 5.0) -> "SqliteStore":
         """Open the database, make it or bring its schema up to date, and begin to write.
-
-        Args:
-            path: the file.
-            cache_bytes: how much of users is kept at hand (about).
-            search_seconds: how long a search may take.
-            parse: reads the text of a document.
 
         Raises:
             OperatorError: not writable, owned by another process, no database of ours, or of a newer program.
@@ -136,7 +125,7 @@ class SqliteStore:
                 raise OperatorError(f"cannot use the database {path}: {error}") from error
             raise
         writing, reading, *searching = connections
-        store = cls(ownership, Connections(writing, batches, reading, searching), cache_bytes, search_seconds, parse)
+        store = cls(ownership, Connections(writing, batches, reading, searching), cache_bytes, search_seconds)
         ((store._version,),) = await writing.execute_fetchall(history.LAST_VERSION)
         await store._reload_indexes()
         store._writer.start()
