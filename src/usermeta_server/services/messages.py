@@ -38,21 +38,23 @@ class Encoder:
 
     def __init__(self, message: type[Message], limit: int) -> None:
         """Encode as this message, keeping up to `limit` bytes (about) of documents."""
-        self._message = message
-        self._setters = [each for each in _setters(cast("Hashable", message)) if each[1] is not _put_document]
+        self._message: Callable[..., Message] = message
+        setters = _setters(cast("Hashable", message))
+        self._plain = [name for name, put in setters if put is setattr]
+        self._messages = [(name, _ARGUMENTS[put]) for name, put in setters if put not in (setattr, _put_document)]
         self._documents = [
-            (field.name, _varint(field.number << 3 | _LENGTH_DELIMITED))
-            for field in message.DESCRIPTOR.fields
-            if field.message_type is not None and field.message_type.full_name == Struct.DESCRIPTOR.full_name
+            (name, _varint(message.DESCRIPTOR.fields_by_name[name].number << 3 | _LENGTH_DELIMITED))
+            for name, put in setters
+            if put is _put_document
         ]
         self._kept: LruMap[str, bytes] = LruMap(limit)
 
     def encode(self, view: View) -> bytes:
         """Return the message that shows all of a view, as bytes: the scalars, then each document."""
-        message = self._message()
-        for name, put in self._setters:
-            put(message, name, view.read(name))
-        parts = [message.SerializeToString()]
+        fields = dict(zip(self._plain, view.read_all(self._plain), strict=True))
+        for name, argument in self._messages:
+            fields[name] = argument(view.read(name))
+        parts = [self._message(**fields).SerializeToString()]
         for name, tag in self._documents:
             parts += (tag, self._document(view.read(name)))
         return b"".join(parts)
@@ -121,6 +123,15 @@ _SETTERS: Final[Mapping[str, Setter]] = {
     Struct.DESCRIPTOR.full_name: _put_document,
     Timestamp.DESCRIPTOR.full_name: _put_time,
 }
+
+
+_ARGUMENTS: Final[Mapping[Setter, Callable[[Any], object]]] = {
+    _put_time: lambda microseconds: (
+        {"seconds": microseconds // SECOND, "nanos": microseconds % SECOND * 1000} if microseconds else None
+    ),
+    _put_texts: dict,
+}
+"""What some setters set, as an argument of the message's class: many fields at once are cheaper so."""
 
 
 def put_time(timestamp: Timestamp, microseconds: int) -> None:

@@ -20,8 +20,7 @@ from usermeta_server.core.documents import (
     Limits,
     Op,
     Operation,
-    apply_patch,
-    check_operations,
+    Patch,
     merge_patch,
 )
 from usermeta_server.core.metadata import Edit
@@ -183,13 +182,11 @@ def patches_of(request: Message, limits: Limits) -> Mapping[Document, Edit]:
         for document, operations in given.items()
         if operations
     }
-    for document, operations in patches.items():
-        check_operations(operations, document)
-    return {document: _patch(operations, limits, document) for document, operations in patches.items()}
+    return {document: _edit(Patch.of(operations, document), limits) for document, operations in patches.items()}
 
 
-def _patch(operations: Sequence[Operation], limits: Limits, field: str) -> Edit:
-    return lambda before: apply_patch(before, operations, limits, field)
+def _edit(patch: Patch, limits: Limits) -> Edit:
+    return lambda before: patch.apply(before, limits)
 
 
 _OPS: Final[Mapping[int, Op]] = {

@@ -11,7 +11,7 @@ from usermeta_server.core.documents.canonical import (
     normal_form,
     normal_number,
 )
-from usermeta_server.core.documents.json_patch import apply_patch
+from usermeta_server.core.documents.json_patch import Patch, apply_patch
 from usermeta_server.core.documents.limits import Limits, seal
 from usermeta_server.core.documents.merge_patch import merge_patch
 from usermeta_server.core.documents.operations import MAX_OPERATIONS, MISSING, Missing, Op, Operation, check_operations
@@ -27,6 +27,7 @@ __all__ = [
     "Missing",
     "Op",
     "Operation",
+    "Patch",
     "apply_patch",
     "check_operations",
     "dump",

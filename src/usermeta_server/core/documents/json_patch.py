@@ -13,7 +13,7 @@ Where the RFC only says "error", this is which one:
 - either of these in a `test`: PATCH_TEST_FAILED, as if the value differed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias, TypeGuard
@@ -90,21 +90,38 @@ def apply_patch(document: JsonObject, operations: Iterable[Operation], limits: L
             Metadata: `field`, `index` of the operation, `path` (the pointer that failed) and,
             for size and depth, `size` and `limit`.
     """
-    operations = tuple(operations)
-    check_operations(operations, field)
-    for index, operation in enumerate(operations):
-        step = _step(operation)
-        try:
-            document, placed = _APPLY[operation.op](document, step)
-            if placed is not MISSING:
-                _check_growth(document, step.path, placed, limits, field)
-        except PathError as error:
-            raise _refusal(_explained(error), field, index) from None
-        except _RefusedError as error:
-            raise _refusal(error, field, index) from None
-        except UsermetaError as error:
-            raise _of_operation(error, field, index, operation) from None
-    return document
+    return Patch.of(operations, field).apply(document, limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Operations that were checked, with their pointers parsed, to be applied to any document."""
+
+    field: str
+    operations: Sequence[tuple[Operation, _Step]]
+
+    @classmethod
+    def of(cls, operations: Iterable[Operation], field: str) -> "Patch":
+        """Check operations; raises as `check_operations` does."""
+        operations = tuple(operations)
+        check_operations(operations, field)
+        return cls(field, [(operation, _step(operation)) for operation in operations])
+
+    def apply(self, document: JsonObject, limits: Limits) -> JsonObject:
+        """Return the patched document; see `apply_patch`."""
+        field = self.field
+        for index, (operation, step) in enumerate(self.operations):
+            try:
+                document, placed = _APPLY[operation.op](document, step)
+                if placed is not MISSING:
+                    _check_growth(document, step.path, placed, limits, field)
+            except PathError as error:
+                raise _refusal(_explained(error), field, index) from None
+            except _RefusedError as error:
+                raise _refusal(error, field, index) from None
+            except UsermetaError as error:
+                raise _of_operation(error, field, index, operation) from None
+        return document
 
 
 def _step(operation: Operation) -> _Step:

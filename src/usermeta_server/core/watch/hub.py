@@ -2,6 +2,7 @@
 
 It keeps the changes of late, once, for all watches together; a watch is a place in them. So memory is bounded
 whatever watchers do, and publishing costs the writer next to nothing. A watch that falls behind what is kept is ended.
+While nobody watches all users nothing is kept: whoever comes reads what went before from the store.
 """
 
 import asyncio
@@ -82,15 +83,22 @@ class Hub:
 
     def publish(self, changes: Sequence[Change]) -> None:
         """Take in what was committed, and wake who watches."""
-        for change in changes:
-            self._changes.append(change)
-            self._bytes += _weight(change)
+        for change in changes if self._own else ():
             own = self._own.get(change.user_id)
             if own:
                 shows = change.kind in _ENDING or not VISIBLE[Viewer.SELF].isdisjoint(change.parts)
                 for watch in own:
                     if shows or (watch.by_identity and "external_id" in change.parts):
                         watch.wake.set()
+        if self._watches:
+            self._keep(changes)
+        else:
+            self._changes.clear()
+            self._bytes, self._floor = 0, changes[-1].id
+
+    def _keep(self, changes: Sequence[Change]) -> None:
+        self._changes += changes
+        self._bytes += sum(map(_weight, changes))
         self._erase({change.user_id: change.id for change in changes if change.kind is ChangeKind.DELETED})
         self._drop_oldest()
         for watch in self._watches:
