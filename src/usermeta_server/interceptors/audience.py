@@ -58,22 +58,20 @@ class AudienceInterceptor(grpc.aio.ServerInterceptor):
                 return handler
             guarded = self._guarded[method] = self._guard.wrap(method, handler)
         start = time.perf_counter_ns()
+        headers = tuple([value for key, value in details.invocation_metadata or () if key == "authorization"])
+        caller = self._callers.get((method, headers))
         try:
-            set_caller(await self._admit(method, details))
+            if caller is None:
+                caller = await self._authenticate(method, headers)
+            else:
+                self._authenticator.check(caller.principal)
         except Exception as error:  # noqa: BLE001  # the outermost layer
             told = to_domain_error(error, method)
             elapsed = time.perf_counter_ns() - start
             self._log.record(EndedCall(None, method, told.reason.status, told.reason, elapsed))
             return refusal(told)
+        set_caller(caller)
         return guarded
-
-    async def _admit(self, method: str, details: grpc.HandlerCallDetails) -> Caller:
-        headers = tuple([value for key, value in details.invocation_metadata or () if key == "authorization"])
-        caller = self._callers.get((method, headers))
-        if caller is None:
-            return await self._authenticate(method, headers)
-        self._authenticator.check(caller.principal)
-        return caller
 
     async def _authenticate(self, method: str, headers: Headers) -> Caller:
         rule = self._rules.get(method)
