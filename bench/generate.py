@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CHUNK: Final = 10_000
 PLANS: Final = ("free", "pro", "team", "enterprise")
 THEMES: Final = ("light", "dark")
+GROUPS: Final = 50
 EPOCH: Final = 1_760_000_000_000_000
 """When the first user was made, in microseconds; each next one a second later."""
 
@@ -48,6 +49,7 @@ def documents(number: int, chance: random.Random) -> dict[str, str]:
         "public_metadata": {
             "plan": chance.choice(PLANS),
             "country": chance.choice(("DE", "GB", "US")),
+            "group": number % GROUPS,
             "score": chance.random(),
         },
         "private_metadata": {

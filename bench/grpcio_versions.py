@@ -72,7 +72,7 @@ def measure(servers: Mapping[str, Server], rounds: int, seconds: float) -> str:
             load = closed_load(servers[label].port, repeat(call), MIDDLE, seconds)
             assert not load.failures, load.failures
             rates[label].append(load.rate)
-            cpu[label].append((servers[label].cpu() - before) / load.succeeded)
+            cpu[label].append(servers[label].cpu().since(before, load.succeeded).all)
     first = next(iter(rates.values()))
     rows = [
         (

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from picture import Line, draw
-from results import LEVELS, MIDDLE, Generator, Latency, Memory, Pair, Results, Variant
-from scenarios import GET_OWN, GET_PROFILE, GET_USER, INCREMENT, MERGE
+from results import LEVELS, MIDDLE, Generator, Latency, Memory, Pair, Results, Scale, Variant
+from scenarios import GET_OWN, GET_PROFILE, GET_USER, INCREMENT, MERGE, SCALED
 
 T = TypeVar("T")
 
@@ -18,6 +18,7 @@ PICTURE: Final = DOCS / "performance.svg"
 _RECORDS: Final[Mapping[str, type[Any]]] = {
     "pairs": Pair,
     "latencies": Latency,
+    "scales": Scale,
     "variants": Variant,
     "memory": Memory,
     "generators": Generator,
@@ -90,11 +91,20 @@ def _latency(results: Results) -> str:
 
 def _cpu(results: Results) -> str:
     rows = [
-        (row.scenario, f"{row.echo_cpu / 1e3:.3f}", f"{row.usermeta_cpu / 1e3:.3f}")
+        (
+            row.scenario,
+            *(f"{each / 1e3:.3f}" for each in (row.echo_cpu, row.usermeta_cpu, row.echo_loop, row.usermeta_loop)),
+        )
         for row in results.pairs
         if row.in_flight == MIDDLE
     ]
-    return table(("load", "echo, CPU s per 1,000 calls", "usermeta, CPU s per 1,000 calls"), rows)
+    return table(("CPU s per 1,000 calls", "echo", "usermeta", "echo, event loop", "usermeta, event loop"), rows)
+
+
+def _scale(results: Results) -> str:
+    rows = [(row.scenario, f"{row.few:,.0f}", f"{row.many:,.0f}", f"{row.ratio:.2f}") for row in results.scales]
+    heads = ("load, 64 in flight", f"{results.users:,} users, calls/s", f"{results.many:,} users, calls/s", "ratio")
+    return table(heads, rows)
 
 
 def _memory(results: Results) -> str:
@@ -136,12 +146,20 @@ class _Aim(NamedTuple):
 _OF_ECHO: Final = ((GET_USER, 0.90), (GET_OWN, 0.85), (GET_PROFILE, 0.90), (MERGE, 0.50), (INCREMENT, 0.50))
 
 
+_SCALE_AIMS: Final = frozenset(each.name for each in SCALED)
+
+
 def _aims(results: Results) -> str:
     pairs = {(row.scenario, row.in_flight): row.ratio for row in results.pairs}
     variants = {row.variant: row.ratio for row in results.variants if row.scenario == MERGE.name}
     slow = {row.scenario: row.ratio for row in results.latencies}
     aims = [
         *(_Aim(f"{each.name}: of echo, 64 in flight", pairs[each.name, MIDDLE], aim) for each, aim in _OF_ECHO),
+        *(
+            _Aim(f"{row.scenario}: {results.many:,} users, of {results.users:,}", row.ratio, 0.95)
+            for row in results.scales
+            if row.scenario in _SCALE_AIMS
+        ),
         _Aim("durable merges: of those with synchronous = OFF", 1 / variants[_OFF], 0.90),
         _Aim("durable merges: times those with a transaction each", 1 / variants[_EACH], 6.0),
         *(
@@ -156,6 +174,7 @@ _SECTIONS: Final[Mapping[str, Callable[[Results], str]]] = {
     "aims": _aims,
     "throughput": _throughput,
     "latency": _latency,
+    "scale": _scale,
     "cpu": _cpu,
     "memory": _memory,
     "variants": _variants,

@@ -19,8 +19,10 @@ class Pair(NamedTuple):
         echo: Medians of the echo server's calls a second.
         usermeta: Of usermeta's.
         ratio: The median of the rounds' ratios.
-        echo_cpu: CPU microseconds a call.
+        echo_cpu: CPU microseconds a call, of all threads.
         usermeta_cpu: Of usermeta.
+        echo_loop: CPU microseconds a call, of the event loop's thread alone.
+        usermeta_loop: Of usermeta.
     """
 
     scenario: str
@@ -30,6 +32,8 @@ class Pair(NamedTuple):
     ratio: float
     echo_cpu: float
     usermeta_cpu: float
+    echo_loop: float
+    usermeta_loop: float
 
 
 class Latency(NamedTuple):
@@ -40,6 +44,15 @@ class Latency(NamedTuple):
     usermeta_rate: float
     echo: Sequence[float]
     usermeta: Sequence[float]
+    ratio: float
+
+
+class Scale(NamedTuple):
+    """The same load on a store of few users and on one of many: calls a second, and the median ratio of the rounds."""
+
+    scenario: str
+    few: float
+    many: float
     ratio: float
 
 
@@ -76,8 +89,10 @@ class Results(NamedTuple):
 
     machine: dict[str, str]
     users: int
+    many: int
     pairs: Sequence[Pair]
     latencies: Sequence[Latency]
+    scales: Sequence[Scale]
     variants: Sequence[Variant]
     memory: Sequence[Memory]
     generators: Sequence[Generator]

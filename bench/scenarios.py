@@ -1,17 +1,21 @@
 """What is measured: a store filled with users, and the calls of each scenario, as endless feeds."""
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
 import grpc
+from generate import GROUPS
+from generate import fill as generate
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
 from http2 import Call, make_call
 from load import counted_load
-from servers import Server
+from servers import Server, make_key
 
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceStub
@@ -24,11 +28,11 @@ BACKEND: Final = "/usermeta.backend.v1.BackendService/"
 FRONTEND: Final = "/usermeta.frontend.v1.FrontendService/"
 HOT: Final = 1000
 """Of how many users most scenarios are, however many there are."""
+FEW: Final = 1000
+"""Users of the smaller store."""
 BATCH: Final = 20
 """Users of one BatchGetUsers, and of one page of ListUsers."""
-GROUPS: Final = 50
 _ANY: Final = 200_000
-_MANY: Final = 100_000
 _VALUES: Final = 20
 """How many values a merged key takes in turn: until one comes back, no cache still has the document with it."""
 _INDEXED: Final = "public_metadata.group"
@@ -162,13 +166,12 @@ _OTHERS: Final = (
     Scenario(f"ListUsers, page of {BATCH}, indexed path", "ListUsers", _pages),
     Scenario("90 % GetUser, 10 % MergeUserMetadata", "Mix", _mix, _READS_TO_A_WRITE + 1),
 )
-_GET_ANY: Final = Scenario("GetUser, backend, any of all users", "GetAnyUser", _get_any)
-
-
-def scenarios(users: int) -> Sequence[Scenario]:
-    """Return what is measured on so many users: many more than fit into memory are a scenario of their own."""
-    beyond = (_GET_ANY,) if users >= _MANY else ()
-    return (GET_USER, GET_OWN, GET_PROFILE, MERGE, INCREMENT, *_OTHERS, *beyond)
+SCENARIOS: Final = (GET_USER, GET_OWN, GET_PROFILE, MERGE, INCREMENT, *_OTHERS)
+"""What is measured beside the echo server."""
+SCALED: Final = (GET_USER, GET_PROFILE, MERGE, INCREMENT, *_OTHERS)
+"""What is measured on many users beside few."""
+BEYOND: Final = Scenario("GetUser, backend, any of all users", "GetAnyUser", _get_any)
+"""On many users most of these are in no cache."""
 
 
 def echoed(scenario: Scenario, calls: Sequence[Call]) -> Sequence[Call]:
@@ -182,7 +185,7 @@ def _channel(server: Server) -> Iterator[grpc.Channel]:
         yield channel
 
 
-def fill(server: Server, key: str, count: int, *, tokens: int = HOT) -> World:
+def fill(server: Server, key: str, count: int = FEW, *, tokens: int = HOT) -> World:
     """Make users with documents of 1 KB and an index on a path, all through the API; return what to call with."""
     users = [new_id("user") for _ in range(count)]
     world = World(key, users, ())
@@ -196,6 +199,14 @@ def fill(server: Server, key: str, count: int, *, tokens: int = HOT) -> World:
         requests = (pb.CreateSessionTokenRequest(user_id=each) for each in users[:tokens])
         issued = [stub.CreateSessionToken(request, metadata=metadata).session_token for request in requests]
     return world._replace(tokens=issued)
+
+
+def generated(database: Path, count: int) -> World:
+    """Make a store with so many users, straight into its tables; return what to call with."""
+    generate(database, count, (_INDEXED,))
+    with closing(sqlite3.connect(database)) as connection:
+        users = [row[0] for row in connection.execute("SELECT id FROM users ORDER BY id")]
+    return World(make_key(database), users, ())
 
 
 def _wait_for_index(stub: Any, metadata: Sequence[tuple[str, str]]) -> None:  # noqa: ANN401  # generated stubs

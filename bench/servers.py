@@ -14,7 +14,17 @@ HERE: Final = Path(__file__).parent
 USERMETA: Final = (sys.executable, str(HERE / "variant.py"))
 _PATIENCE: Final = 60.0
 _LISTENS: Final = "usermeta listens on 127.0.0.1:"
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+class Cpu(NamedTuple):
+    """CPU seconds: of all of a server's threads, and of its event loop's."""
+
+    all: float
+    loop: float
+
+    def since(self, earlier: "Cpu", calls: int) -> "Cpu":
+        """Return what was taken since then, for each of so many calls."""
+        return Cpu((self.all - earlier.all) / calls, (self.loop - earlier.loop) / calls)
 
 
 class Server(NamedTuple):
@@ -25,10 +35,11 @@ class Server(NamedTuple):
     database: Path | None = None
     log: Path | None = None
 
-    def cpu(self) -> float:
-        """Return the CPU seconds that it has taken, in all its threads."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+    def cpu(self) -> "Cpu":
+        """Return the CPU time that it has taken: of all its threads, and of the event loop's, its main one."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        taken = {task.name: int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()}
+        return Cpu(sum(taken.values()) / 1e9, taken[str(self.process.pid)] / 1e9)
 
     def memory(self) -> int:
         """Return the bytes of memory that it has."""

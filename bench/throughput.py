@@ -20,9 +20,24 @@ from generators import compare_generators, fixed_loads
 from load import Load, closed_load, open_load
 from machine import Use, describe
 from memory import measure_memory
-from results import LEVELS, MIDDLE, Latency, Pair, Results, Variant, median_ratio
-from scenarios import GET_USER, INCREMENT, MERGE, Feed, Scenario, World, echoed, fill, first_reply, scenarios
-from servers import Server, echo_server, make_key, usermeta_server
+from results import LEVELS, MIDDLE, Latency, Pair, Results, Scale, Variant, median_ratio
+from scenarios import (
+    BEYOND,
+    FEW,
+    GET_USER,
+    INCREMENT,
+    MERGE,
+    SCALED,
+    SCENARIOS,
+    Feed,
+    Scenario,
+    World,
+    echoed,
+    fill,
+    first_reply,
+    generated,
+)
+from servers import Cpu, Server, echo_server, make_key, usermeta_server
 
 FOLDER: Final = Path(__file__).parent.parent / "build" / "bench"
 _PERCENTILES: Final = (0.5, 0.99, 0.999)
@@ -36,9 +51,9 @@ AS_IS: Final = "usermeta as it is"
 
 
 class Options(NamedTuple):
-    """How much to measure: users, rounds, seconds of each turn."""
+    """How much to measure: users of the larger store, rounds, seconds of each turn."""
 
-    users: int
+    many: int
     rounds: int
     seconds: float
 
@@ -55,6 +70,7 @@ class Turn(NamedTuple):
 
     rate: float
     cpu: float
+    loop: float
     percentiles: Sequence[float]
 
 
@@ -87,7 +103,7 @@ def turn(side: Side, scenario: Scenario, in_flight: int, seconds: float) -> Turn
     feed, cpu = side.feeds[scenario.name], side.server.cpu()
     with checked(side, feed) as loads:
         loads.append(closed_load(side.server.port, feed, in_flight, seconds))
-    return _turn(loads[0], side.server.cpu() - cpu)
+    return _turn(loads[0], side.server.cpu().since(cpu, loads[0].succeeded))
 
 
 def paced_turn(side: Side, scenario: Scenario, rate: float, seconds: float) -> Turn:
@@ -95,13 +111,13 @@ def paced_turn(side: Side, scenario: Scenario, rate: float, seconds: float) -> T
     feed, cpu = side.feeds[scenario.name], side.server.cpu()
     with checked(side, feed) as loads:
         loads.append(open_load(side.server.port, feed, rate, seconds))
-    return _turn(loads[0], side.server.cpu() - cpu)
+    return _turn(loads[0], side.server.cpu().since(cpu, loads[0].succeeded))
 
 
-def _turn(load: Load, cpu: float) -> Turn:
+def _turn(load: Load, cpu: Cpu) -> Turn:
     ordered = sorted(load.latencies)
     percentiles = [1e3 * ordered[int(len(ordered) * each)] for each in _PERCENTILES]
-    return Turn(load.rate, 1e6 * cpu / load.succeeded, percentiles)
+    return Turn(load.rate, 1e6 * cpu.all, 1e6 * cpu.loop, percentiles)
 
 
 def in_turns(names: Sequence[str], rounds: int) -> Iterator[str]:
@@ -117,44 +133,45 @@ class Bench:
         """Start the servers, fill the store."""
         self._options = options
         self._stack = stack
-        self._scenarios = scenarios(options.users)
-        server, world = self._filled("usermeta", options.users, {})
-        ours = usermeta_side(server, world, self._scenarios)
-        replies = {each.method: first_reply(server, next(ours.feeds[each.name])) for each in self._scenarios}
+        server, world = self._filled("usermeta", {})
+        ours = usermeta_side(server, world, SCENARIOS)
+        replies = {each.method: first_reply(server, next(ours.feeds[each.name])) for each in SCENARIOS}
         self._replies = replies
         echo = stack.enter_context(echo_server(replies, FOLDER / "replies"))
         self._world = world
-        self._sides = {"echo": echo_side(echo, world, self._scenarios), "usermeta": ours}
+        self._sides = {"echo": echo_side(echo, world, SCENARIOS), "usermeta": ours}
 
-    def _filled(self, name: str, users: int, variant: Mapping[str, str], log: str = "errors") -> tuple[Server, World]:
+    def _filled(self, name: str, variant: Mapping[str, str], log: str = "errors") -> tuple[Server, World]:
         database = FOLDER / f"{name.replace(' ', '-')}.db"
         key = make_key(database)
         server = self._stack.enter_context(usermeta_server(database, access_log=log, variant=variant))
-        return server, fill(server, key, users)
+        return server, fill(server, key)
 
     def run(self) -> Results:
         """Measure everything."""
         machine = describe(FOLDER)
-        pairs = [self._pair(scenario, level) for scenario in self._scenarios for level in LEVELS]
-        latencies = [self._latency(scenario, pairs) for scenario in self._scenarios]
+        pairs = [self._pair(scenario, level) for scenario in SCENARIOS for level in LEVELS]
+        latencies = [self._latency(scenario, pairs) for scenario in SCENARIOS]
         variants = [*self._write_variants(), *self._log_variants()]
         ours = self._sides["usermeta"].server
         echo = self._sides["echo"].server
         fixed = fixed_loads(ours, echo, self._world)
         generators = compare_generators(fixed, self._options.rounds, self._options.seconds, FOLDER / "body")
         memory = measure_memory(FOLDER, self._replies)
+        scales = self._scales() if self._options.many else ()
         assert not ours.refusals(), ours.refusals()[:3]
         writes = ours.changes_since(0)
-        return Results(machine, self._options.users, pairs, latencies, variants, memory, generators, writes)
+        return Results(machine, FEW, self._options.many, pairs, latencies, scales, variants, memory, generators, writes)
 
     def _pair(self, scenario: Scenario, in_flight: int) -> Pair:
         turns: dict[str, list[Turn]] = {name: [] for name in self._sides}
         for name in in_turns(tuple(turns), self._options.rounds):
             turns[name].append(turn(self._sides[name], scenario, in_flight, self._options.seconds))
         rates = {name: [each.rate for each in taken] for name, taken in turns.items()}
-        cpu = {name: median(each.cpu for each in taken) for name, taken in turns.items()}
+        cpu = [median(each.cpu for each in turns[name]) for name in ("echo", "usermeta")]
+        loop = [median(each.loop for each in turns[name]) for name in ("echo", "usermeta")]
         ratio = median_ratio(rates["usermeta"], rates["echo"])
-        found = (median(rates["echo"]), median(rates["usermeta"]), ratio, cpu["echo"], cpu["usermeta"])
+        found = (median(rates["echo"]), median(rates["usermeta"]), ratio, *cpu, *loop)
         return report.progress(Pair(scenario.name, in_flight, *found))
 
     def _latency(self, scenario: Scenario, pairs: Sequence[Pair]) -> Latency:
@@ -175,17 +192,31 @@ class Bench:
         found = (rates["echo"], rates["usermeta"], shown["echo"], shown["usermeta"], ratio)
         return report.progress(Latency(scenario.name, *found))
 
+    def _scales(self) -> Sequence[Scale]:
+        """Measure the same calls on few and on many users, and on many also calls that no cache can help with."""
+        sides = {}
+        for count in (FEW, self._options.many):
+            database = FOLDER / f"scale-{count}.db"
+            world = generated(database, count)
+            server = self._stack.enter_context(usermeta_server(database))
+            sides[str(count)] = usermeta_side(server, world, (*SCALED, BEYOND))
+        found = []
+        for scenario in (*SCALED, BEYOND):
+            few, many = self._compare(scenario, sides)
+            found.append(Scale(scenario.name, few.rate, many.rate, many.ratio))
+        return found
+
     def _write_variants(self) -> Sequence[Variant]:
         """Measure the write path beside its alternatives, each on a store of its own of the same make."""
         sides = {
-            name: usermeta_side(*self._filled(name, 1000, variant), (MERGE, INCREMENT))
+            name: usermeta_side(*self._filled(name, variant), (MERGE, INCREMENT))
             for name, variant in {AS_IS: {}, **_WRITE_VARIANTS}.items()
         }
         return [row for scenario in (MERGE, INCREMENT) for row in self._compare(scenario, sides)]
 
     def _log_variants(self) -> Sequence[Variant]:
         sides = {
-            f"access log: {log}": usermeta_side(*self._filled(f"log {log}", 1000, {}, log), (GET_USER,))
+            f"access log: {log}": usermeta_side(*self._filled(f"log {log}", {}, log), (GET_USER,))
             for log in ("errors", *_LOG_VARIANTS)
         }
         return self._compare(GET_USER, sides)
@@ -207,9 +238,9 @@ class Bench:
 def main() -> None:
     """Read the options, measure, and print the tables or put them into the documentation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=1000, help="users in the store (1000)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each side (5)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="seconds of each turn (0.5)")
+    parser.add_argument("--many", type=int, default=1_000_000, help="users of the larger store, 0 for none (1000000)")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each side (15)")
+    parser.add_argument("--seconds", type=float, default=0.2, help="seconds of each turn (0.2)")
     parser.add_argument("--publish", action="store_true", help="write the tables and the picture into docs/")
     given = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -218,7 +249,7 @@ def main() -> None:
     FOLDER.mkdir(parents=True)
     before = Use.now()
     with ExitStack() as stack:
-        results = Bench(Options(given.users, given.rounds, given.seconds), stack).run()
+        results = Bench(Options(given.many, given.rounds, given.seconds), stack).run()
     results.machine["CPU that others took meanwhile"] = f"{Use.now().others_since(before):.0%} of all cores"
     for left in FOLDER.glob("*.db*"):
         left.unlink()

@@ -1,7 +1,7 @@
 """Replies that hold one user, kept as bytes: what most calls return, and most of what they would cost.
 
-A reply is kept with the very record that it was made of. A record never changes, and the store hands out a
-new one after every write, so a reply is right exactly as long as its record is the current one.
+A reply is kept with the record that it was made of, and serves whoever is to be told of an equal one: the record that
+the store has at hand is the very same, one that a search found is the same again.
 """
 
 from typing import Any, Final
@@ -40,7 +40,7 @@ class Replies:
 
     def _kept_for(self, viewer: Viewer, user: User) -> bytes | None:
         kept = self._kept.get((viewer, user.id))
-        return kept[1] if kept is not None and kept[0] is user else None
+        return kept[1] if kept is not None and (kept[0] is user or kept[0] == user) else None
 
     def _make(self, view: View, user: User) -> bytes:
         reply = self._tag + delimited(self._encoder.encode(view))

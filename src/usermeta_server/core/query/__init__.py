@@ -5,6 +5,7 @@ Nothing here does input or output. A store translates the checked forms, which a
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, NamedTuple, TypeVar
 
@@ -36,6 +37,8 @@ T = TypeVar("T")
 
 MAX_LENGTH: Final = 4096
 """How many characters a filter, an order or a path may have."""
+_REMEMBERED: Final = 256
+"""How many filters, and how many orders, are read only once: most callers ask the same for every page."""
 
 
 class Filter(NamedTuple):
@@ -52,6 +55,7 @@ class OrderBy(NamedTuple):
     canonical: str
 
 
+@lru_cache(_REMEMBERED)
 def parse_filter(text: str, field: str = "filter") -> Filter:
     """Read a filter; an empty one means everyone.
 
@@ -61,6 +65,7 @@ def parse_filter(text: str, field: str = "filter") -> Filter:
     return Filter(*_read(text, field, Reason.FILTER_INVALID, lambda tokens: check(parse(tokens))))
 
 
+@lru_cache(_REMEMBERED)
 def parse_order(text: str, field: str = "order_by") -> OrderBy:
     """Read an order; an empty one is by id.
 
