@@ -1,15 +1,16 @@
 """What handlers put into responses: messages filled from what the policy lets the caller read."""
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, Final, cast
+from itertools import accumulate, zip_longest
+from typing import Any, Final, NamedTuple, cast
 
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from usermeta_server.core.documents import load
-from usermeta_server.lru import LruMap
 from usermeta_server.model import SECOND
 from usermeta_server.policy import View
 from usermeta_server.services.structs import fill_struct
@@ -33,44 +34,76 @@ def fill(message: Message, view: View, fields: Collection[str] | None = None) ->
             put(message, name, view.read(name))
 
 
-class Encoder:
-    """Encodes what views show, and keeps the bytes of documents: most writes change one, and leave the others."""
+class _Place(NamedTuple):
+    """A document's text, and where among the encoded bytes its field stands."""
 
-    def __init__(self, message: type[Message], limit: int) -> None:
-        """Encode as this message, keeping up to `limit` bytes (about) of documents."""
-        self._message: Callable[..., Message] = message
+    text: str
+    start: int
+    end: int
+
+
+class Encoded(NamedTuple):
+    """A field that holds a message, encoded, and where in it the documents are."""
+
+    data: bytes
+    documents: Sequence[_Place]
+
+
+class Encoder:
+    """Encodes what views show. Documents are most of it, and most writes change one and leave the others."""
+
+    def __init__(self, response: type[Message], field: str) -> None:
+        """Encode as this field of a response, which holds a message."""
+        descriptor: Any = response.DESCRIPTOR.fields_by_name[field]
+        message = GetMessageClass(descriptor.message_type)
         setters = _setters(cast("Hashable", message))
+        self._tag = _tag(descriptor)
+        self._message: Callable[..., Message] = message
         self._plain = [name for name, put in setters if put is setattr]
         self._messages = [(name, _ARGUMENTS[put]) for name, put in setters if put not in (setattr, _put_document)]
         self._documents = [
-            (name, _varint(message.DESCRIPTOR.fields_by_name[name].number << 3 | _LENGTH_DELIMITED))
-            for name, put in setters
-            if put is _put_document
+            (name, _tag(message.DESCRIPTOR.fields_by_name[name])) for name, put in setters if put is _put_document
         ]
-        self._kept: LruMap[str, bytes] = LruMap(limit)
 
-    def encode(self, view: View) -> bytes:
-        """Return the message that shows all of a view, as bytes: the scalars, then each document."""
+    def encode(self, view: View, before: Encoded | None) -> Encoded:
+        """Return the field that shows all of a view: the scalars, then each document.
+
+        Args:
+            view: what to show.
+            before: what an earlier view of the same user was encoded as: documents that are as they were are taken
+                over from it.
+        """
         fields = dict(zip(self._plain, view.read_all(self._plain), strict=True))
         for name, argument in self._messages:
             fields[name] = argument(view.read(name))
-        parts = [self._message(**fields).SerializeToString()]
-        for name, tag in self._documents:
-            parts += (tag, self._document(view.read(name)))
-        return b"".join(parts)
+        scalars = self._message(**fields).SerializeToString()
+        texts = [view.read(name) for name, _ in self._documents]
+        data, known = before or _NOTHING
+        documents = [
+            data[place.start : place.end] if place and place.text == text else tag + _document(text)
+            for (_, tag), text, place in zip_longest(self._documents, texts, known)
+        ]
+        head = self._tag + _varint(len(scalars) + sum(map(len, documents))) + scalars
+        ends = list(accumulate(map(len, documents), initial=len(head)))
+        return Encoded(b"".join((head, *documents)), list(map(_Place, texts, ends, ends[1:])))
 
-    def _document(self, text: str) -> bytes:
-        """Return a document as a Struct, with its length before it."""
-        kept = self._kept.get(text)
-        if kept is None:
-            struct = Struct()
-            fill_struct(struct, load(text))
-            kept = delimited(struct.SerializeToString())
-            self._kept.put(text, kept, len(text) + len(kept))
-        return kept
+
+_NOTHING: Final = Encoded(b"", ())
+
+
+def _document(text: str) -> bytes:
+    """Return a document as a Struct, with its length before it."""
+    struct = Struct()
+    fill_struct(struct, load(text))
+    return delimited(struct.SerializeToString())
 
 
 _LENGTH_DELIMITED: Final = 2
+
+
+def _tag(field: Any) -> bytes:  # noqa: ANN401  # two classes of descriptor, of one shape
+    """Return what is before the length of a field that holds a message."""
+    return _varint(field.number << 3 | _LENGTH_DELIMITED)
 
 
 def delimited(data: bytes) -> bytes:

@@ -4,20 +4,26 @@ A reply is kept with the record that it was made of, and serves whoever is to be
 the store has at hand is the very same, one that a search found is the same again.
 """
 
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from usermeta_server import policy
 from usermeta_server.audience import Caller
 from usermeta_server.lru import LruMap
 from usermeta_server.model import User
 from usermeta_server.policy import View, Viewer
-from usermeta_server.services.messages import Encoder, delimited
+from usermeta_server.services.messages import Encoded, Encoder
 
-_OVERHEAD: Final = 300
+_OVERHEAD: Final = 700
 """Bytes that a kept reply costs besides its own, about."""
+
+
+class _Reply(NamedTuple):
+    """A record, and the reply that was made of it."""
+
+    user: User
+    encoded: Encoded
 
 
 class Replies:
@@ -25,24 +31,24 @@ class Replies:
 
     def __init__(self, message: type[Message], field: str, limit: int) -> None:
         """Keep up to `limit` bytes (about)."""
-        descriptor: Any = message.DESCRIPTOR.fields_by_name[field]
-        self._encoder = Encoder(GetMessageClass(descriptor.message_type), limit)
-        self._tag = bytes((descriptor.number << 3 | 2,))
-        self._kept: LruMap[tuple[Viewer, str], tuple[User, bytes]] = LruMap(limit)
+        self._encoder = Encoder(message, field)
+        self._kept: LruMap[tuple[Viewer, str], _Reply] = LruMap(limit)
 
     def of(self, caller: Caller, user: User) -> bytes:
         """Return the reply to a caller that holds a user."""
-        return self._kept_for(policy.viewer_of(caller, user.id), user) or self._make(policy.view(caller, user), user)
+        kept = self._kept.get((policy.viewer_of(caller, user.id), user.id))
+        return _serving(kept, user) or self._make(policy.view(caller, user), user, kept)
 
     def of_profile(self, user: User) -> bytes:
         """Return the reply to anyone that holds a user."""
-        return self._kept_for(Viewer.ANYONE, user) or self._make(policy.profile(user), user)
+        kept = self._kept.get((Viewer.ANYONE, user.id))
+        return _serving(kept, user) or self._make(policy.profile(user), user, kept)
 
-    def _kept_for(self, viewer: Viewer, user: User) -> bytes | None:
-        kept = self._kept.get((viewer, user.id))
-        return kept[1] if kept is not None and (kept[0] is user or kept[0] == user) else None
+    def _make(self, view: View, user: User, before: _Reply | None) -> bytes:
+        encoded = self._encoder.encode(view, before.encoded if before else None)
+        self._kept.put((view.viewer, user.id), _Reply(user, encoded), len(encoded.data) + _OVERHEAD)
+        return encoded.data
 
-    def _make(self, view: View, user: User) -> bytes:
-        reply = self._tag + delimited(self._encoder.encode(view))
-        self._kept.put((view.viewer, user.id), (user, reply), len(reply) + _OVERHEAD)
-        return reply
+
+def _serving(kept: _Reply | None, user: User) -> bytes | None:
+    return kept.encoded.data if kept is not None and (kept.user is user or kept.user == user) else None

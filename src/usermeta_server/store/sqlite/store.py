@@ -177,9 +177,13 @@ class SqliteStore:
         """Return what a transaction writes; the database knows the version that was given out last before it."""
         statements: list[Statement] = []
         for name, sql in TABLES.items():
-            changed = transaction.tables[name].changed
+            changed, loaded = transaction.tables[name].changed, transaction.tables[name].loaded
             if changed:
-                gone = [sql.to_key(key) for key, row in changed.items() if row is None]
+                gone = [
+                    sql.to_key(key)
+                    for key, row in changed.items()
+                    if row is None or ((before := loaded.get(key)) is not None and sql.is_another(before, row))
+                ]
                 rows = [sql.to_row(key, row) for key, row in changed.items() if row is not None]
                 statements += (Statement(sql.delete, gone), Statement(sql.upsert, rows))
         statements += self._indexes.statements(transaction.users)

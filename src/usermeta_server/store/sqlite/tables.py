@@ -39,7 +39,9 @@ SIGNING_KEY_COLUMNS: Final = "id, private_pem, create_time"
 class TableSql(NamedTuple):
     """One table of a transaction.
 
-    `select` takes a JSON array of keys; `upsert` and `delete` take what `to_row` and `to_key` make.
+    `select` takes a JSON array of keys; `upsert` and `delete` take what `to_row` and `to_key` make. `is_another` tells
+    whether a row is not the earlier one under its key with changes, but another, for which that is deleted first: an
+    upsert does not write what never changes, and so SQLite need not touch the indexes on it.
     """
 
     select: str
@@ -48,6 +50,7 @@ class TableSql(NamedTuple):
     from_row: Callable[[Row], tuple[Any, Any]]
     to_row: Callable[[Any, Any], Row]
     to_key: Callable[[Any], Row]
+    is_another: Callable[[Any, Any], bool] = lambda _, __: False
 
 
 def user_from_row(row: Row) -> User:
@@ -98,13 +101,14 @@ TABLES: Final[Mapping[str, TableSql]] = {
                 public_metadata_etag = excluded.public_metadata_etag,
                 private_metadata_etag = excluded.private_metadata_etag,
                 unsafe_metadata_etag = excluded.unsafe_metadata_etag, etag = excluded.etag,
-                visible_etag = excluded.visible_etag, create_time = excluded.create_time,
-                update_time = excluded.update_time, visible_update_time = excluded.visible_update_time
+                visible_etag = excluded.visible_etag, update_time = excluded.update_time,
+                visible_update_time = excluded.visible_update_time
         """,
         delete="DELETE FROM users WHERE id = ?",
         from_row=lambda row: (row[0], user_from_row(row)),
         to_row=lambda _, user: user,
         to_key=_single,
+        is_another=lambda before, after: bool(before.create_time != after.create_time),
     ),
     "identifiers": TableSql(
         select="""
