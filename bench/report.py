@@ -26,6 +26,7 @@ _RECORDS: Final[Mapping[str, type[Any]]] = {
 _MIB: Final = 1 << 20
 _OURS: Final = "usermeta as it is"
 _EACH: Final = "one transaction per write"
+_BY_STATEMENTS: Final = "the same, a statement at a time"
 _OFF: Final = "synchronous = OFF"
 
 
@@ -162,6 +163,7 @@ def _aims(results: Results) -> str:
         ),
         _Aim("durable merges: of those with synchronous = OFF", 1 / variants[_OFF], 0.90),
         _Aim("durable merges: times those with a transaction each", 1 / variants[_EACH], 6.0),
+        _Aim("the same, against a transaction each by single statements", 1 / variants[_BY_STATEMENTS], 6.0),
         *(
             _Aim(f"{each.name}: p99 at half load, times echo's", slow[each.name], 3.0, most=True)
             for each, _ in _OF_ECHO

@@ -1,6 +1,7 @@
 """What is measured: a store filled with users, and the calls of each scenario, as endless feeds."""
 
 import sqlite3
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -33,8 +34,10 @@ FEW: Final = 1000
 BATCH: Final = 20
 """Users of one BatchGetUsers, and of one page of ListUsers."""
 _ANY: Final = 200_000
-_VALUES: Final = 20
-"""How many values a merged key takes in turn: until one comes back, no cache still has the document with it."""
+_RENEWED: Final = 0.1234567890123
+"""A number that a call has another in place of each time that it is made, so that no document ever comes back."""
+_DOUBLE: Final = struct.Struct("<d")
+_MARK: Final = _DOUBLE.pack(_RENEWED)
 _INDEXED: Final = "public_metadata.group"
 _READS_TO_A_WRITE: Final = 9
 
@@ -80,9 +83,10 @@ class Feed(Iterator[Call]):
 
     def __next__(self) -> Call:
         """Return the next call."""
-        call = self._calls[self._place % len(self._calls)]
+        turn, place = divmod(self._place, len(self._calls))
         self._place += 1
-        return call
+        call = self._calls[place]
+        return call._replace(body=call.body.replace(_MARK, _DOUBLE.pack(turn + 1))) if _MARK in call.body else call
 
     def writes(self) -> int:
         """Return how many writes were taken since this was asked last."""
@@ -120,13 +124,13 @@ def _get_profiles(world: World) -> Sequence[Call]:
 
 
 def _merges(world: World, key: str = "small") -> Sequence[Call]:
-    """Return merges of one key into each user in turn, with another value each turn: no document comes back soon."""
-    return [_merge(world, user, key, value) for value in range(_VALUES) for user in world.users[:HOT]]
+    """Return merges of one key into each user in turn, with another value each turn."""
+    return [_merge(world, user, key) for user in world.users[:HOT]]
 
 
-def _merge(world: World, user_id: str, key: str, value: int) -> Call:
+def _merge(world: World, user_id: str, key: str) -> Call:
     request = pb.MergeUserMetadataRequest(user_id=user_id)
-    request.public_metadata.update({key: value})
+    request.public_metadata.update({key: _RENEWED})
     return _backend(world, "MergeUserMetadata", request)
 
 
@@ -224,9 +228,10 @@ def _creations(world: World) -> Iterator[Call]:
         request = pb.CreateUserRequest(user_id=user_id)
         request.user.username = f"user-{number}"
         request.user.first_name = "Ada"
-        request.user.public_metadata.update({"group": number % GROUPS, **_DOCUMENT})
-        request.user.private_metadata.update({"count": 0})
-        request.user.unsafe_metadata.update({"theme": "dark"})
+        # No two users have the same documents: what a server keeps by its contents shall not serve a thousand of them.
+        request.user.public_metadata.update({"group": number % GROUPS, "name": f"user-{number}", **_DOCUMENT})
+        request.user.private_metadata.update({"count": 0, "name": f"user-{number}"})
+        request.user.unsafe_metadata.update({"theme": "dark", "name": f"user-{number}"})
         yield _backend(world, "CreateUser", request)
 
 

@@ -41,8 +41,11 @@ from servers import Cpu, Server, echo_server, make_key, usermeta_server
 
 FOLDER: Final = Path(__file__).parent.parent / "build" / "bench"
 _PERCENTILES: Final = (0.5, 0.99, 0.999)
+_ALONE: Final = "one transaction per write"
+_BY_STATEMENTS: Final = "the same, a statement at a time"
 _WRITE_VARIANTS: Final[Mapping[str, Mapping[str, str]]] = {
-    "one transaction per write": {"BENCH_BATCH": "1"},
+    _ALONE: {"BENCH_BATCH": "1"},
+    _BY_STATEMENTS: {"BENCH_BATCH": "1", "BENCH_TRIPS": "1"},
     "synchronous = NORMAL": {"BENCH_SYNCHRONOUS": "NORMAL"},
     "synchronous = OFF": {"BENCH_SYNCHRONOUS": "OFF"},
 }
@@ -115,6 +118,7 @@ def paced_turn(side: Side, scenario: Scenario, rate: float, seconds: float) -> T
 
 
 def _turn(load: Load, cpu: Cpu) -> Turn:
+    assert load.latencies, "not one call ended within a turn: the turns are too short for this machine"
     ordered = sorted(load.latencies)
     percentiles = [1e3 * ordered[int(len(ordered) * each)] for each in _PERCENTILES]
     return Turn(load.rate, 1e6 * cpu.all, 1e6 * cpu.loop, percentiles)

@@ -1,20 +1,37 @@
 """usermeta with its write path changed, to compare: `python bench/variant.py serve …` takes what `usermeta` takes.
 
-In the environment: BENCH_BATCH, how many writes share a transaction at the most; BENCH_SYNCHRONOUS, what SQLite's
-writing connection does before it acknowledges (FULL, NORMAL, OFF).
+In the environment:
+- BENCH_BATCH: how many writes share a transaction at the most;
+- BENCH_TRIPS: if set, each statement of a transaction is awaited by itself, as programs on aiosqlite usually do;
+- BENCH_SYNCHRONOUS: what SQLite's writing connection does before it acknowledges (FULL, NORMAL, OFF).
 """
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from usermeta_server import cli
 from usermeta_server.store import writer
-from usermeta_server.store.sqlite import store
+from usermeta_server.store.sqlite import SqliteStore, store
+from usermeta_server.store.sqlite.batch import Statement
+
+
+async def write_by_statements(self: SqliteStore, statements: Sequence[Statement]) -> None:
+    """Do what the store does with a batch, going back to the event loop after every statement."""
+    connection: Any = vars(self)["_writing"]
+    await connection.execute_fetchall("BEGIN IMMEDIATE")
+    for sql, rows in statements:
+        if rows:
+            await connection.executemany(sql, rows)
+    await connection.execute_fetchall("COMMIT")
 
 
 def main() -> None:
     """Change what the environment says, and run the command line."""
     if batch := os.environ.get("BENCH_BATCH"):
         vars(writer)["MAX_BATCH"] = int(batch)
+    if os.environ.get("BENCH_TRIPS"):
+        setattr(SqliteStore, "_write_batch", write_by_statements)  # noqa: B010  # private: only here is it another
     if synchronous := os.environ.get("BENCH_SYNCHRONOUS"):
         pragmas = vars(store)["_WRITER_PRAGMAS"]
         changed = [f"PRAGMA synchronous = {synchronous}" if "synchronous" in each else each for each in pragmas]
