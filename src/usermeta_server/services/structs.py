@@ -81,7 +81,10 @@ def fill_struct(struct: Struct, value: Mapping[str, Json]) -> None:
     """Write a JSON object into an empty Struct."""
     fields = struct.fields
     for key, member in value.items():
-        _fill_value(fields[key], member)
+        if type(member) is str:  # most are: a call each is what this costs
+            fields[key].string_value = member
+        else:
+            _fill_value(fields[key], member)
 
 
 def _fill_list(target: ListValue, items: list[Json]) -> None:
