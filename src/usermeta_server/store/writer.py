@@ -112,6 +112,8 @@ class Writer:
         while True:
             while self._waiting or self._chores:
                 if self._waiting:
+                    # Whoever was just answered, and whoever has just called, comes first: their writes join the batch.
+                    await asyncio.sleep(0)
                     await self._write_batch(self._next_batch())
                 if self._chores:
                     await _do(self._chores.popleft())

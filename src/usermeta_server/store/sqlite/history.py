@@ -108,12 +108,15 @@ IS_KEPT: Final = """
 
 def statements(changes: Sequence[Change]) -> list[Statement]:
     """Return what writes changes, and what erases and forgets what they say is gone."""
+    written = Statement(INSERT, [_row_of(change) for change in changes])
     tombstones = [change for change in changes if change.kind is ChangeKind.DELETED]
     gone = [change.before for change in tombstones if change.before]
     renamed = [change.before for change in changes if change.before and "external_id" in change.parts]
+    if not tombstones and not renamed:
+        return [written]
     forgotten = [*((user.id, user.external_id) for user in gone), *(("", user.external_id) for user in renamed)]
     return [
-        Statement(INSERT, [_row_of(change) for change in changes]),
+        written,
         Statement(ERASE, [(user.version,) for user in gone]),
         Statement(ERASE_SIGN_UPS, [(user.id,) for user in gone]),
         Statement(DROP_SIGN_UPS, [(user.external_id,) for user in gone if user.external_id]),

@@ -145,6 +145,8 @@ class SqliteStore:
     async def load(self, transaction: Transaction, reads: Sequence[Reads]) -> None:
         """See `writer.Engine.load`; what the cache holds is current, for only this writer changes it."""
         for name, keys in zip(Reads._fields, zip(*reads, strict=True), strict=True):
+            if not any(keys):
+                continue
             table = transaction.tables[name]
             wanted = table.missing(chain.from_iterable(keys))
             if name == "users":
