@@ -14,12 +14,12 @@ INSTALL_LOCKED = -m pip install $(PIP_FLAGS) --only-binary :all: --require-hashe
 INSTALL_PROJECT = -m pip install $(PIP_FLAGS) --no-index --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage check fmt fmt-check lint type gen gen-check proto-breaking proto-image lock bench bench-grpcio dev clean
+.PHONY: help run demo test coverage check fmt fmt-check lint type gen gen-check proto-breaking proto-image lock bench bench-grpcio bench-instructions dev clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-19s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/.run-installed ## Start the server (options: make run ARGS="--listen 127.0.0.1:50052")
 	@exec $(VENV)/bin/usermeta serve $(ARGS)
@@ -74,7 +74,7 @@ proto-image: dev ## Take the protos as they are as what callers rely on: refresh
 lock: $(GEN)/.installed ## Regenerate requirements/*.lock (newest versions: make lock ARGS=--upgrade)
 	@scripts/lock.sh $(GEN)/bin $(ARGS)
 
-bench: $(VENV)/.run-installed ## Measure beside a bare gRPC server (options: make bench ARGS="--users 1000000 --publish")
+bench: $(VENV)/.run-installed ## Measure beside a bare gRPC server (options: make bench ARGS="--many 0 --publish")
 	@command -v h2load >/dev/null || { \
 		echo "Installing h2load, with which the load generator is compared ..." >&2; \
 		if [ "$$(id -u)" = 0 ]; then apt-get install --quiet --yes nghttp2-client; else false; fi || \
@@ -83,6 +83,10 @@ bench: $(VENV)/.run-installed ## Measure beside a bare gRPC server (options: mak
 
 bench-grpcio: $(VENV)/.run-installed ## Compare releases of grpcio (options: make bench-grpcio ARGS="1.76.0 1.83.0")
 	@$(VENV)/bin/python bench/grpcio_versions.py $(ARGS)
+
+bench-instructions: $(VENV)/.run-installed ## Count the instructions of a call, which no neighbour blurs (needs valgrind)
+	@command -v valgrind >/dev/null || { echo "needs valgrind (on Debian and Ubuntu: apt install valgrind)" >&2; exit 1; }
+	@$(VENV)/bin/python bench/instructions.py $(ARGS)
 
 dev: $(VENV)/.dev-installed ## Install what the checks and tests need
 

@@ -81,12 +81,16 @@ def echo_server(
     folder: Path,
     python: str = sys.executable,
     environment: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """Run the echo server: it answers each of these methods with its reply. `folder` is made for the replies."""
+    """Run the echo server: it answers each of these methods with its reply. `folder` is made for the replies.
+
+    `under` is the command that runs it, say a profiler's.
+    """
     folder.mkdir(parents=True)
     for method, reply in replies.items():
         (folder / method).write_bytes(reply)
-    command = [python, str(HERE / "echo.py"), str(folder)]
+    command = [*under, python, str(HERE / "echo.py"), str(folder)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603  # ours
     with _ended(process):
         assert process.stdout is not None
@@ -101,11 +105,15 @@ def make_key(database: Path) -> str:
 
 @contextmanager
 def usermeta_server(
-    database: Path, *, access_log: str = "errors", variant: Mapping[str, str] | None = None
+    database: Path,
+    *,
+    access_log: str = "errors",
+    variant: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """Run usermeta as it is, or a variant of it, on a database."""
+    """Run usermeta as it is, or a variant of it, on a database; `under` is as for the echo server."""
     log = database.with_suffix(".log")
-    command = [*USERMETA, "serve", "--database-url", f"sqlite:///{database}", "--listen", "127.0.0.1:0"]
+    command = [*under, *USERMETA, "serve", "--database-url", f"sqlite:///{database}", "--listen", "127.0.0.1:0"]
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(  # noqa: S603  # ours
             [*command, "--access-log", access_log],

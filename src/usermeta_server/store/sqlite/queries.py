@@ -63,6 +63,11 @@ class Queries:
             counts.append(f"(SELECT count(*) FROM ({some}))")
         return Statement(f"SELECT {', '.join(counts)}", conditions.parameters) if counts else None
 
+    def is_settled(self, query: q.UserQuery) -> bool:
+        """Tell whether a page's way is the same whatever `probe` counts: only one index helps, and it is in order."""
+        lookups = self._lookups(query.predicate)
+        return not query.order.keys and [each.exact for each in lookups.values()] == [True]
+
     def page(self, query: q.UserQuery, counts: Sequence[int] = ()) -> Statement:
         """Return the statement of a page; its rows are of `USER_COLUMNS`, in order.
 

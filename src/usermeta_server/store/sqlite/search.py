@@ -44,16 +44,25 @@ class Search:
 
     async def page(self, query: UserQuery) -> Sequence[User]:
         """See `Store.find_users`."""
-        rows = await self._find(query.predicate, lambda queries, counts: queries.page(query, counts))
+        rows = await self._find(
+            lambda queries: None if queries.is_settled(query) else queries.probe(query.predicate),
+            lambda queries, counts: queries.page(query, counts),
+        )
         return [user_from_row(row) for row in rows]
 
     async def count(self, predicate: Predicate) -> int:
         """See `Store.count_users`."""
-        ((count,),) = await self._find(predicate, lambda queries, counts: queries.count(predicate, counts))
+        ((count,),) = await self._find(
+            lambda queries: queries.probe(predicate), lambda queries, counts: queries.count(predicate, counts)
+        )
         return int(count)
 
-    async def _find(self, predicate: Predicate, write: Callable[[Queries, Sequence[int]], Statement]) -> Iterable[Row]:
-        """Return the rows of the statement that is written by the counts of a probe.
+    async def _find(
+        self,
+        write_probe: Callable[[Queries], Statement | None],
+        write: Callable[[Queries, Sequence[int]], Statement],
+    ) -> Iterable[Row]:
+        """Return the rows of the statement that is written by the counts of a probe, if there is one to ask.
 
         An index that was dropped meanwhile is no longer kept up, so what it said does not count.
         """
@@ -61,7 +70,7 @@ class Search:
             while True:
                 indexes = self._indexes
                 queries = Queries(indexes)
-                probe = queries.probe(predicate)
+                probe = write_probe(queries)
                 counts = () if probe is None else next(iter(await self._run(connection, probe)))
                 rows = await self._run(connection, write(queries, counts))
                 if indexes.items() <= self._indexes.items():
