@@ -3,7 +3,6 @@
 import os
 import platform
 import sqlite3
-import sysconfig
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +18,7 @@ def describe(folder: Path) -> dict[str, str]:
         "processor": f"{os.cpu_count()} cores, {_processor()}",
         "system": f"{platform.system()} {platform.machine()}",
         "fsync of 4 KiB": f"{1e6 * _fsync_seconds(folder):.0f} µs",
-        "Python": f"{platform.python_version()}, {_build()}",
+        "Python": platform.python_version(),
         "grpcio": version("grpcio"),
         "uvloop": version("uvloop"),
         "SQLite": sqlite3.sqlite_version,
@@ -48,12 +47,6 @@ class Use(NamedTuple):
     def others_since(self, earlier: "Use") -> float:
         """Return the share of the cores that others have taken since then."""
         return (self.busy - earlier.busy - (self.ours - earlier.ours)) / (self.cores - earlier.cores)
-
-
-def _build() -> str:
-    """Tell how the interpreter was compiled: it is half of all that is measured."""
-    flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    return "an optimized build" if "--enable-optimizations" in flags else "a build without --enable-optimizations"
 
 
 def _processor() -> str:
