@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from picture import Line, draw
-from results import LEVELS, MIDDLE, Generator, Latency, Memory, Pair, Results, Scale, Variant
+from results import ALONE, BY_STATEMENTS, LEVELS, MIDDLE, OFF, Generator, Latency, Memory, Pair, Results, Scale, Variant
 from scenarios import GET_OWN, GET_PROFILE, GET_USER, INCREMENT, MERGE, SCALED
 
 T = TypeVar("T")
@@ -24,10 +24,6 @@ _RECORDS: Final[Mapping[str, type[Any]]] = {
     "generators": Generator,
 }
 _MIB: Final = 1 << 20
-_OURS: Final = "usermeta as it is"
-_EACH: Final = "one transaction per write"
-_BY_STATEMENTS: Final = "the same, a statement at a time"
-_OFF: Final = "synchronous = OFF"
 
 
 def progress(row: T) -> T:
@@ -161,9 +157,9 @@ def _aims(results: Results) -> str:
             for row in results.scales
             if row.scenario in _SCALE_AIMS
         ),
-        _Aim("durable merges: of those with synchronous = OFF", 1 / variants[_OFF], 0.90),
-        _Aim("durable merges: times those with a transaction each", 1 / variants[_EACH], 6.0),
-        _Aim("the same, against a transaction each by single statements", 1 / variants[_BY_STATEMENTS], 6.0),
+        _Aim("durable merges: of those with synchronous = OFF", 1 / variants[OFF], 0.90),
+        _Aim("durable merges: times those with a transaction each", 1 / variants[ALONE], 6.0),
+        _Aim("the same, against a transaction each by single statements", 1 / variants[BY_STATEMENTS], 6.0),
         *(
             _Aim(f"{each.name}: p99 at half load, times echo's", slow[each.name], 3.0, most=True)
             for each, _ in _OF_ECHO
@@ -221,7 +217,7 @@ def _picture(results: Results) -> str:
     rates = {(row.scenario, row.in_flight): row for row in results.pairs}
     echo = Line("echo: no service at all", "#6e7781", [rates[GET_USER.name, level].echo for level in LEVELS])
     lines = [Line(title, color, [rates[name, level].usermeta for level in LEVELS]) for title, name, color in _LINES]
-    each = next(row.rate for row in results.variants if (row.scenario, row.variant) == (MERGE.name, _EACH))
+    each = next(row.rate for row in results.variants if (row.scenario, row.variant) == (MERGE.name, ALONE))
     alone = Line("merges, one transaction each", "#cf222e", [None, None, each, None])
     return draw("Calls a second, by calls in flight", [str(level) for level in LEVELS], [echo, *lines, alone])
 

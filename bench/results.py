@@ -10,6 +10,13 @@ MIDDLE: Final = 64
 """The level at which the aims are judged, and variants compared."""
 
 
+AS_IS: Final = "usermeta as it is"
+ALONE: Final = "one transaction per write"
+BY_STATEMENTS: Final = "the same, a statement at a time"
+OFF: Final = "synchronous = OFF"
+"""What the variants of the write path are called that aims are about."""
+
+
 class Pair(NamedTuple):
     """The same load on the echo server and on usermeta.
 

@@ -20,7 +20,20 @@ from generators import compare_generators, fixed_loads
 from load import Load, closed_load, open_load
 from machine import Use, describe
 from memory import measure_memory
-from results import LEVELS, MIDDLE, Latency, Pair, Results, Scale, Variant, median_ratio
+from results import (
+    ALONE,
+    AS_IS,
+    BY_STATEMENTS,
+    LEVELS,
+    MIDDLE,
+    OFF,
+    Latency,
+    Pair,
+    Results,
+    Scale,
+    Variant,
+    median_ratio,
+)
 from scenarios import (
     BEYOND,
     FEW,
@@ -41,16 +54,13 @@ from servers import Cpu, Server, echo_server, make_key, usermeta_server
 
 FOLDER: Final = Path(__file__).parent.parent / "build" / "bench"
 _PERCENTILES: Final = (0.5, 0.99, 0.999)
-_ALONE: Final = "one transaction per write"
-_BY_STATEMENTS: Final = "the same, a statement at a time"
 _WRITE_VARIANTS: Final[Mapping[str, Mapping[str, str]]] = {
-    _ALONE: {"BENCH_BATCH": "1"},
-    _BY_STATEMENTS: {"BENCH_BATCH": "1", "BENCH_TRIPS": "1"},
+    ALONE: {"BENCH_BATCH": "1"},
+    BY_STATEMENTS: {"BENCH_BATCH": "1", "BENCH_TRIPS": "1"},
     "synchronous = NORMAL": {"BENCH_SYNCHRONOUS": "NORMAL"},
-    "synchronous = OFF": {"BENCH_SYNCHRONOUS": "OFF"},
+    OFF: {"BENCH_SYNCHRONOUS": "OFF"},
 }
 _LOG_VARIANTS: Final = ("all", "off")
-AS_IS: Final = "usermeta as it is"
 
 
 class Options(NamedTuple):
