@@ -22,9 +22,10 @@ from usermeta.backend.v1 import backend_service_pb2_grpc
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2_grpc
 from usermeta_server.audience import Principal, PrincipalKind
+from usermeta_server.clock import wall_clock
 from usermeta_server.core.documents import JsonObject
 from usermeta_server.core.writes import Intent
-from usermeta_server.model import Actor, Scope
+from usermeta_server.model import SECOND, Actor, Scope
 from usermeta_server.model import User as ModelUser
 from usermeta_server.server import Server, start_server
 from usermeta_server.settings import ServerSettings
@@ -45,6 +46,22 @@ _INTENT: Final = Intent(Actor("operator", "test"), "test")
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
     """Return the metadata that carries a credential; none for an empty one."""
     return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+class Clock:
+    """A clock that a test can turn, forward and back; else it goes as the machine's does."""
+
+    def __init__(self) -> None:
+        """Begin with the machine's time."""
+        self._ahead = 0
+
+    def __call__(self) -> int:
+        """Return the time in microseconds since the epoch, as `start_server` takes it."""
+        return wall_clock() + self._ahead
+
+    def turn(self, seconds: float) -> None:
+        """Set it forward, or with less than 0 back."""
+        self._ahead += round(seconds * SECOND)
 
 
 class _Authorized:
@@ -125,10 +142,12 @@ def settings(folder: Path, **changes: Any) -> ServerSettings:  # noqa: ANN401  #
 
 
 @asynccontextmanager
-async def serving(chosen: ServerSettings, *, log_descriptor: int = 2) -> AsyncIterator[Service]:
+async def serving(
+    chosen: ServerSettings, *, log_descriptor: int = 2, clock: Callable[[], int] = wall_clock
+) -> AsyncIterator[Service]:
     """Run the server in this process until the context is left; on an empty or a used database."""
     options = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
-    async with start_server(chosen, log_descriptor=log_descriptor) as server:
+    async with start_server(chosen, log_descriptor=log_descriptor, clock=clock) as server:
         keys = server.app.use_cases.secret_keys
         made = await keys.create(_OPERATOR, "admin", (Scope.ADMIN,), 0, _INTENT)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
@@ -247,5 +266,6 @@ USER: Final = ModelUser(
     create_time=1,
     update_time=2,
     visible_update_time=2,
+    create_version=1,
 )
 """A user as the store keeps it, with nothing set."""

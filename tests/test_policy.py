@@ -12,11 +12,16 @@ from usermeta_server.model import SECOND, Document, Scope
 from usermeta_server.policy import MethodRule, ProfileAudience, View, Viewer, WriteGrant
 
 KEY: Final = Principal(PrincipalKind.SECRET_KEY, "key_1", Scope.ADMIN)
-SELF: Final = Principal(PrincipalKind.USER, USER.id, issue_time=10 * SECOND, user_id=USER.id)
+SELF: Final = Principal(
+    PrincipalKind.USER, USER.id, issue_time=10 * SECOND, user_id=USER.id, create_version=USER.create_version
+)
+EARLIER: Final = SELF._replace(create_version=None)
+"""With a token of a release that did not say of which version its user was."""
 OTHER: Final = Principal(PrincipalKind.USER, "user_2", issue_time=10 * SECOND, user_id="user_2")
 
 BACKEND_CALLER: Final = Caller(Audience.BACKEND, "/any", KEY)
 SELF_CALLER: Final = Caller(Audience.FRONTEND, "/any", SELF)
+EARLIER_CALLER: Final = Caller(Audience.FRONTEND, "/any", EARLIER)
 OTHER_CALLER: Final = Caller(Audience.FRONTEND, "/any", OTHER)
 NOBODY: Final = Caller(Audience.FRONTEND, "/any", ANONYMOUS)
 
@@ -29,7 +34,7 @@ IDENTITY_CALLER, NEWCOMER_CALLER, HOLDER_CALLER = (
 
 CALLERS: Final = {
     Viewer.BACKEND: [BACKEND_CALLER],
-    Viewer.SELF: [SELF_CALLER, IDENTITY_CALLER],
+    Viewer.SELF: [SELF_CALLER, EARLIER_CALLER, IDENTITY_CALLER],
     # A principal that acts as no user is none, even where its id is one's.
     Viewer.ANYONE: [
         OTHER_CALLER,
@@ -174,13 +179,22 @@ ADMITTED: Final = [
     (BACKEND_CALLER, {"banned": True}, None),
     (SELF_CALLER, {}, None),
     (SELF_CALLER, {"banned": True}, Reason.USER_BANNED),
-    (SELF_CALLER, {"create_time": 11 * SECOND}, Reason.USER_NOT_FOUND),
-    (SELF_CALLER, {"create_time": 11 * SECOND, "banned": True}, Reason.USER_NOT_FOUND),
+    # Whose session it is goes by the version at which the user was made, whatever the times say.
+    (SELF_CALLER, {"create_time": 11 * SECOND}, None),
+    *((SELF_CALLER, {"create_version": version}, Reason.USER_NOT_FOUND) for version in (0, 2)),
+    (SELF_CALLER, {"create_version": 2, "banned": True}, Reason.USER_NOT_FOUND),
+    (SELF_CALLER._replace(principal=SELF._replace(create_version=0)), {"create_version": 0}, None),
+    # A token that does not say so goes by the times.
+    (EARLIER_CALLER, {"create_version": 2}, None),
+    (EARLIER_CALLER, {"banned": True}, Reason.USER_BANNED),
+    (EARLIER_CALLER, {"create_time": 10 * SECOND}, None),
+    (EARLIER_CALLER, {"create_time": 10 * SECOND + 1}, Reason.USER_NOT_FOUND),
+    (EARLIER_CALLER, {"create_time": 11 * SECOND, "banned": True}, Reason.USER_NOT_FOUND),
     (OTHER_CALLER, {"banned": True}, None),
     (IDENTITY_CALLER, {}, None),
     (IDENTITY_CALLER, {"banned": True}, Reason.USER_BANNED),
     # Whom an identity stands for is looked up at every call: there is no earlier user whose token it could be.
-    (IDENTITY_CALLER, {"create_time": 11 * SECOND}, None),
+    (IDENTITY_CALLER, {"create_time": 11 * SECOND, "create_version": 2}, None),
 ]
 
 

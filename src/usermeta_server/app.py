@@ -1,7 +1,6 @@
 """The parts that do not speak gRPC, put together: a store, the use cases on it, and who may use them."""
 
 import secrets
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from usermeta_server.auth.outside_tokens import OutsideTokens
 from usermeta_server.auth.secret_keys import KeyRing
 from usermeta_server.auth.session_tokens import MAX_TTL, SessionTokens, new_signing_key
 from usermeta_server.auth.sign_up_tokens import SignUpTokens
+from usermeta_server.clock import Clock, wall_clock
 from usermeta_server.core.documents import Limits
 from usermeta_server.core.history import History
 from usermeta_server.core.metadata import Metadata
@@ -43,18 +43,23 @@ class App(NamedTuple):
 
 
 @asynccontextmanager
-async def open_app(settings: ServerSettings, *, rotate_session_key: bool = False) -> AsyncIterator[App]:
+async def open_app(
+    settings: ServerSettings, *, rotate_session_key: bool = False, clock: Clock = wall_clock
+) -> AsyncIterator[App]:
     """Open the store of these settings, and close it when done.
 
     Args:
         settings: where the store is, and what documents may be.
         rotate_session_key: whether new session tokens shall be signed with a new key.
+        clock: tells the real time.
 
     Raises:
         OperatorError: the store cannot be opened.
     """
     outside = OutsideTokens(load_issuers(settings.issuers) if settings.issuers else ())
-    store = await SqliteStore.open(settings.database_url, cache_bytes=settings.cache, search_seconds=settings.search)
+    store = await SqliteStore.open(
+        settings.database_url, cache_bytes=settings.cache, search_seconds=settings.search, clock=clock
+    )
     try:
         yield await _assemble(store, settings, outside, rotate_session_key=rotate_session_key)
     finally:
@@ -88,7 +93,7 @@ async def _assemble(store: Store, settings: ServerSettings, outside: OutsideToke
         limits=limits,
     )
     frontend = FrontendCredentials(sign_up_tokens, tokens, outside, store.user_by)
-    return App(store, use_cases, Authenticator(ring, frontend), ring, tokens, hub)
+    return App(store, use_cases, Authenticator(ring, frontend, store.wall_time), ring, tokens, hub)
 
 
 def _sign_up_rules(settings: ServerSettings) -> SignUpRules:
@@ -120,22 +125,24 @@ async def _all_secret_keys(store: Store) -> list[SecretKey]:
 
 
 async def _signing_keys(store: Store, *, rotate: bool) -> list[SigningKey]:
-    """Return the signing keys, with a new one if there is none or one is wanted.
+    """Return the signing keys, newest first, with a new one if there is none or one is wanted.
 
     A key that was superseded longer ago than any token lives is dropped.
     """
     kept = list(await store.signing_keys())
     if kept and not rotate:
         return kept
-    now = time.time_ns() // 1000
-    made = new_signing_key(now)
-    needed = [key for key, newer in zip(kept, [made, *kept], strict=False) if newer.create_time > now - MAX_TTL]
 
-    def change(transaction: Transaction) -> None:
+    def change(transaction: Transaction) -> list[SigningKey]:
+        # Later than the others, also where time stands still because the clock was set back.
+        made = new_signing_key(max([transaction.now, *(key.create_time + 1 for key in kept)]))
         transaction.signing_keys.put(made.id, made)
-        for key in kept:
-            if key not in needed:
+        needed = [made]
+        for key, newer in zip(kept, [made, *kept], strict=False):
+            if newer.create_time > transaction.wall - MAX_TTL:
+                needed.append(key)
+            else:
                 transaction.signing_keys.put(key.id, None)
+        return needed
 
-    await store.write(Reads(), change)
-    return [made, *needed]
+    return await store.write(Reads(), change)

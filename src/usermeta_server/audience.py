@@ -4,6 +4,7 @@ from contextvars import ContextVar
 from enum import StrEnum, unique
 from typing import NamedTuple
 
+from usermeta_server.clock import TOLERANCE
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Scope
 
@@ -47,7 +48,8 @@ class Principal(NamedTuple):
     `id` is the key's, the user's, the sign-up's or the outside identity's (its external id), empty for nobody;
     `scope` is the highest scope of a secret key; `issue_time` (microseconds since the epoch) is when a session of ours
     began, 0 for others; `expire_time` is when the credential expires, 0 for never; `user_id` is the user that it acts
-    as, empty for none.
+    as, empty for none. `create_version` is the version at which the user of a session of ours was made, None for
+    others, and for sessions from before they said it.
     """
 
     kind: PrincipalKind
@@ -57,6 +59,19 @@ class Principal(NamedTuple):
     expire_time: int = 0
     user_id: str = ""
     identity: Identity | None = None
+    create_version: int | None = None
+
+    def check_time(self, now: int) -> None:
+        """Check that the credential holds at a time, the real clock's (microseconds).
+
+        Raises:
+            UsermetaError: CREDENTIAL_EXPIRED; CREDENTIAL_INVALID, when it was issued later: by a clock that has been
+                set back since, so that there is no telling how long it would hold.
+        """
+        if self.expire_time and self.expire_time <= now:
+            raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
+        if self.issue_time > now + TOLERANCE:
+            raise UsermetaError(Reason.CREDENTIAL_INVALID)
 
     def __str__(self) -> str:
         """Return the name under which logs, history and remembered requests know the principal."""

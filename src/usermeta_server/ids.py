@@ -2,7 +2,6 @@
 
 import base64
 import secrets
-import time
 from typing import Final, NamedTuple
 
 from usermeta_server.model import Actor
@@ -33,20 +32,20 @@ def random_bytes(size: int) -> bytes:
     return _random.bytes(size)
 
 
-def new_id(prefix: str) -> str:
-    """Return `prefix_` and 26 characters: sortable by time, unguessable.
+def new_id(prefix: str, now: int) -> str:
+    """Return `prefix_` and 26 characters: sortable by the time `now` (microseconds), unguessable.
 
     48 bits of milliseconds and 80 random bits, as a ULID has them, in base32hex, whose order is the bytes' order.
     """
-    milliseconds = time.time_ns() // 1_000_000
-    raw = milliseconds.to_bytes(6, "big") + random_bytes(10)
+    raw = (now // 1000).to_bytes(6, "big") + random_bytes(10)
     return f"{prefix}_{base64.b32hexencode(raw).rstrip(b'=').decode().lower()}"
 
 
 class Stamp(NamedTuple):
     """What only a real write makes: times, ids, etags. A write that is only validated gets blanks.
 
-    `actor` and `request_id` say whose write it is, for history.
+    `now` is the transaction's, the time that orders: what expires goes by `Transaction.wall`. `actor` and `request_id`
+    say whose write it is, for history.
     """
 
     now: int
@@ -56,7 +55,7 @@ class Stamp(NamedTuple):
 
     def new_id(self, prefix: str) -> str:
         """Return a new id."""
-        return new_id(prefix) if self.real else ""
+        return new_id(prefix, self.now) if self.real else ""
 
     def new_etag(self) -> str:
         """Return a new etag: random, so that it never returns, not even after a backup was restored."""

@@ -52,7 +52,8 @@ class User(NamedTuple):
     """A user. Empty strings are unset; times are microseconds since the Unix epoch; documents are canonical JSON.
 
     `visible_etag` and `visible_update_time` are what the user themself is shown: they move only when
-    something that the user may read does.
+    something that the user may read does. `create_version` is the version at which the user was made, which tells it
+    from another that had the same id; 0 for users from before it was kept, of whom there was one for each id.
     """
 
     id: str
@@ -76,6 +77,7 @@ class User(NamedTuple):
     create_time: int
     update_time: int
     visible_update_time: int
+    create_version: int = 0
 
     def document(self, document: Document) -> str:
         """Return a document as canonical JSON."""
@@ -114,6 +116,7 @@ class SignUp(NamedTuple):
 
     `abandon_time` is when an open one counts as abandoned; `close_time` is 0 until it is closed; `sweep_time` is when
     something is to be done about it without anybody asking: an open one to be closed, a closed one to be deleted.
+    These three are the real clock's; the others order.
     """
 
     id: str
@@ -235,13 +238,20 @@ class RequestKey(NamedTuple):
     request_id: str
 
 
+REMEMBERED_FOR: Final = 24 * HOUR
+"""How long a request id is remembered, in microseconds."""
+
+
 class RememberedRequest(NamedTuple):
     """What is kept of a request that succeeded: enough to recognise a replay, and none of its contents.
 
-    `digest` is a keyed hash of the canonical request; `outcome` names what it made or changed.
+    `digest` is a keyed hash of the canonical request; `outcome` names what it made or changed; `version` is the last
+    one that was given out by then; `user_ids` are the users that it names, with any of which it is forgotten.
     """
 
     method: str
     digest: bytes
     outcome: str
     expire_time: int
+    version: int = 0
+    user_ids: tuple[str, ...] = ()

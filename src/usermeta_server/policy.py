@@ -307,20 +307,27 @@ def admit(caller: Caller, user: User | None) -> User:
     """Return the user that a call is about, if the caller may go on: a session acts as its user, or not at all.
 
     Raises:
-        UsermetaError: USER_NOT_FOUND; also for a session that is older than the user, whose id was another's then, and
-            for an outside identity that is the user's no more; USER_BANNED, when the user's own session calls.
+        UsermetaError: USER_NOT_FOUND; also for the session of another, who had the id before, and for an outside
+            identity that is the user's no more; USER_BANNED, when the user's own session calls.
     """
     if user is None:
         raise UsermetaError(Reason.USER_NOT_FOUND)
     if viewer_of(caller, user.id) is Viewer.SELF:
-        session = caller.principal.kind is PrincipalKind.USER
-        if session and caller.principal.issue_time < user.create_time:
+        principal = caller.principal
+        if principal.kind is PrincipalKind.USER and not _is_session_of(principal, user):
             raise UsermetaError(Reason.USER_NOT_FOUND)
-        if caller.principal.identity and caller.principal.identity.external_id != user.external_id:
+        if principal.identity and principal.identity.external_id != user.external_id:
             raise UsermetaError(Reason.USER_NOT_FOUND)
         if user.banned:
             raise UsermetaError(Reason.USER_BANNED)
     return user
+
+
+def _is_session_of(principal: Principal, user: User) -> bool:
+    """Tell whether a session began as this user's, not as that of another who had the same id."""
+    if principal.create_version is None:  # from before sessions said it
+        return principal.issue_time >= user.create_time
+    return principal.create_version == user.create_version
 
 
 def _readable(documents: Mapping[Document, Access]) -> tuple[Document, ...]:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import ssl
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from usermeta.backend.v1 import backend_service_pb2
 from usermeta.frontend.v1 import frontend_service_pb2
 from usermeta_server import policy
 from usermeta_server.app import App, open_app
+from usermeta_server.clock import Clock, ClockWatch, wall_clock
 from usermeta_server.errors import OperatorError
 from usermeta_server.interceptors.access_log import AccessLog, AccessLogMode
 from usermeta_server.interceptors.audience import AudienceInterceptor
@@ -109,7 +109,11 @@ class Server:
 
 @asynccontextmanager
 async def start_server(
-    settings: ServerSettings, *, rotate_session_key: bool = False, log_descriptor: int = 2
+    settings: ServerSettings,
+    *,
+    rotate_session_key: bool = False,
+    log_descriptor: int = 2,
+    clock: Clock = wall_clock,
 ) -> AsyncIterator[Server]:
     """Serve by these settings until the context is left, then end gracefully.
 
@@ -117,7 +121,7 @@ async def start_server(
         OperatorError: the store cannot be opened, the address is taken, or TLS files cannot be read.
     """
     access_log = AccessLog(AccessLogMode(settings.access_log), log_descriptor, json=not _is_terminal(log_descriptor))
-    async with open_app(settings, rotate_session_key=rotate_session_key) as app:
+    async with open_app(settings, rotate_session_key=rotate_session_key, clock=clock) as app:
         health = Health()
         grpc_server = _grpc_server(app, settings, access_log, health)
         port = _bind(grpc_server, settings)
@@ -181,12 +185,14 @@ def _credentials(certificate: Path | None, key: Path | None) -> grpc.ServerCrede
 async def _sweep(app: App, settings: ServerSettings) -> None:
     """Delete what has expired, a little at a time."""
     age = int(settings.history_age * SECOND)
+    clock = ClockWatch(app.store.clock_behind)
     while True:
+        clock.look()
         try:
             while await app.store.sweep() + await app.use_cases.sign_ups.sweep():
                 pass
             # Only whole slices are worth another round at once: under load there is always one more change to trim.
-            while await app.store.trim_changes(time.time_ns() // 1000 - age, settings.history_count, _SLICE) == _SLICE:
+            while await app.store.trim_changes(app.store.wall_time() - age, settings.history_count, _SLICE) == _SLICE:
                 pass
         except Exception:
             log.exception("sweeping failed; it will be tried again")

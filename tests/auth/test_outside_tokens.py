@@ -7,6 +7,7 @@ import pytest
 
 from tests.auth.oidc import AUDIENCE, Oidc, segment, serving
 from tests.auth.support import NOW, ROGUE, refusal, trusting
+from tests.support import USER
 from usermeta_server.audience import Identity
 from usermeta_server.auth import session_tokens
 from usermeta_server.auth.issuers import ALGORITHMS
@@ -162,7 +163,7 @@ async def test_a_verified_token_is_remembered(oidc: Oidc, monkeypatch: pytest.Mo
 
 def test_the_issuer_that_a_token_claims(oidc: Oidc) -> None:
     """It is read without a key, of built-in tokens too; what is no JWT claims none."""
-    built_in, _ = SessionTokens([new_signing_key(NOW)]).issue("user_1", NOW, 60 * SECOND)
+    built_in, _ = SessionTokens([new_signing_key(NOW)]).issue(USER, NOW, 60 * SECOND)
     assert issuer_of(built_in) == session_tokens.ISSUER
     assert issuer_of(oidc.token(NOW)) == oidc.issuer
     assert issuer_of(oidc.token(NOW, padding="x" * MAX_TOKEN)) is None

@@ -3,10 +3,13 @@
 import asyncio
 from pathlib import Path
 
-from tests.support import Service, refused, struct
+from tests.support import Service, refused, request_id, struct
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta.frontend.v1.sign_up_pb2 import SignUp
+from usermeta_server.audience import Audience, Caller, Identity, Principal, PrincipalKind
+from usermeta_server.core.writes import Intent
+from usermeta_server.model import Actor
 
 NEEDLES = (b"needle-private", b"needle-external", b"needle@example.com", b"needle-name")
 
@@ -50,3 +53,20 @@ async def test_an_open_sign_up_under_the_erased_identity_goes_too(own_service: S
     await own_service.admin.DeleteUser(pb.DeleteUserRequest(user_id=user.id))
     holder = own_service.frontend(begun.sign_up_token)
     await refused(holder.GetSignUp(frontend_pb.GetSignUpRequest()), "CREDENTIAL_EXPIRED")
+
+
+async def test_a_sign_up_that_is_begun_in_the_same_commit_after_the_end_stays(own_service: Service) -> None:
+    """Who was erased may come again at once; and a repetition of that request begins no other sign-up."""
+    user = await own_service.user(external_id="needle-external")
+    identity = Identity("issuer", "needle", "needle-external", "", email_address_verified=False, expire_time=1 << 60)
+    principal = Principal(PrincipalKind.IDENTITY, identity.external_id, identity=identity)
+    caller, actor = Caller(Audience.FRONTEND, "", principal), Actor("frontend", str(principal))
+    use_cases, intent = own_service.server.app.use_cases, Intent(actor, "CreateSignUp", request_id(), b"the same")
+    _, begun = await asyncio.gather(
+        use_cases.users.delete(user.id, "", Intent(Actor("backend", "test"), "DeleteUser")),
+        use_cases.sign_ups.create(caller, {}, {}, intent),
+    )
+    holder = own_service.frontend(begun.token)
+    assert (await holder.GetSignUp(frontend_pb.GetSignUpRequest())).sign_up.id == begun.sign_up.record.id
+    again = await use_cases.sign_ups.create(caller, {}, {}, intent)
+    assert again.sign_up.record.id == begun.sign_up.record.id

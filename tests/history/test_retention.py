@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Final
 
 import aiosqlite
+import pytest
 
 from tests.history.support import all_changes, history_of, kinds, merge
-from tests.support import Service, refused, request_id, serving, settings, struct
+from tests.support import Service, document, refused, request_id, serving, settings, struct
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta.frontend.v1.sign_up_pb2 import SignUp
 from usermeta.frontend.v1.user_pb2 import User as OwnUser
 from usermeta_server.core.writes import Intent
-from usermeta_server.model import SECOND, Actor
+from usermeta_server.model import SECOND, Actor, Change
 from usermeta_server.store.sqlite import SqliteStore
 
 MARK: Final = "zebrafinch"
@@ -79,6 +80,28 @@ async def test_restoring_again_after_the_change_was_trimmed(tmp_path: Path) -> N
         assert await service.admin.RestoreUserMetadata(request) == first
         request.request_id = ""
         await refused(service.admin.RestoreUserMetadata(request), "CHANGE_NOT_FOUND")
+
+
+async def test_what_an_erased_user_was_is_never_restored_to_the_next_with_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even when the user ends between the reading of the change and the write."""
+    async with serving(settings(tmp_path)) as service:
+        user = await service.user(private_metadata={"a": 1})
+        (created,) = await history_of(service, user.id)
+        store = service.server.app.store
+        find = store.find_change
+
+        async def find_and_lose(change_id: int) -> Change | None:
+            found = await find(change_id)
+            await service.admin.DeleteUser(pb.DeleteUserRequest(user_id=user.id))
+            await service.admin.CreateUser(pb.CreateUserRequest(user_id=user.id))
+            return found
+
+        monkeypatch.setattr(store, "find_change", find_and_lose)
+        request = pb.RestoreUserMetadataRequest(user_id=user.id, change_id=created.change_id)
+        await refused(service.admin.RestoreUserMetadata(request), "CHANGE_NOT_FOUND")
+        assert document((await service.get(user.id)).private_metadata) == {}
 
 
 async def test_history_after_trimming(tmp_path: Path) -> None:

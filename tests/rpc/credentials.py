@@ -1,6 +1,5 @@
 """Every kind of credential that a call may come with, good and bad, as its metadata."""
 
-import time
 from collections.abc import Awaitable, Callable
 
 from tests.rpc.methods import Subject
@@ -44,13 +43,13 @@ async def two_credentials(service: Service, subject: Subject) -> Metadata:
 
 
 async def an_expired_key(service: Service, _: Subject) -> Metadata:
-    key_id, secret, digest = new_secret()
+    key_id, secret, digest = new_secret(1)
     service.server.app.ring.put(SecretKey(key_id, "expired", (Scope.ADMIN,), digest, 1, 2, 0))
     return bearer(secret)
 
 
 async def a_revoked_key(service: Service, _: Subject) -> Metadata:
-    key_id, secret, digest = new_secret()
+    key_id, secret, digest = new_secret(1)
     service.server.app.ring.put(SecretKey(key_id, "revoked", (Scope.ADMIN,), digest, 1, 0, 2))
     return bearer(secret)
 
@@ -60,7 +59,10 @@ async def a_key_with_another_secret(service: Service, _: Subject) -> Metadata:
 
 
 async def an_expired_session(service: Service, subject: Subject) -> Metadata:
-    token, _ = service.server.app.tokens.issue(subject.user_id, time.time_ns() // 1000 - 2 * HOUR, HOUR)
+    app = service.server.app
+    user = await app.store.user(subject.user_id)
+    assert user is not None
+    token, _ = app.tokens.issue(user, app.store.wall_time() - 2 * HOUR, HOUR)
     return bearer(token)
 
 

@@ -16,7 +16,7 @@ from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1 import secret_key_pb2
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1.sign_up_pb2 import SignUp
-from usermeta_server.core.writes import REMEMBERED_FOR
+from usermeta_server.model import REMEMBERED_FOR
 
 OTHERWISE: Final[Mapping[str, Mapping[str, Any]]] = {
     f"{BACKEND}CreateUser": {"user_id": "user_otherwise"},
@@ -145,13 +145,6 @@ async def test_a_replay_returns_the_user_as_it_is_by_then(service: Service, subj
     await service.admin.MergeUserMetadata(change)
     later = (await service.admin.MergeUserMetadata(merge(subject.user_id, public_metadata={"plan": "gone"}))).user
     assert (await service.admin.MergeUserMetadata(change)).user == later
-
-
-async def test_a_replay_of_what_made_a_user_that_is_gone_finds_nobody(service: Service) -> None:
-    request = pb.CreateUserRequest(request_id=request_id())
-    made = (await service.admin.CreateUser(request)).user
-    await service.admin.DeleteUser(pb.DeleteUserRequest(user_id=made.id))
-    await refused(service.admin.CreateUser(request), "USER_NOT_FOUND")
 
 
 async def test_what_failed_is_not_remembered(service: Service, subject: Subject) -> None:

@@ -41,7 +41,9 @@ async def test_after_a_rotation_new_tokens_have_another_key_and_old_ones_still_w
         token = await service.session(user.id)
     async with start_server(chosen, rotate_session_key=True) as server:
         assert user.id.encode() in await get_me(server.port, token)
-        later, _ = server.app.tokens.issue(user.id, user.create_time.ToMicroseconds(), MAX_TTL)
+        again = await server.app.store.user(user.id)
+        assert again is not None
+        later, _ = server.app.tokens.issue(again, again.create_time, MAX_TTL)
     assert jwt.get_unverified_header(later)["kid"] != jwt.get_unverified_header(token)["kid"]
 
 

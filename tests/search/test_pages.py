@@ -23,7 +23,9 @@ async def many(service: Service) -> str:
     """Make more users than a page may have, and return a filter that finds them."""
     word = mark()
     text = f'{{"mark":"{word}"}}'
-    await put(service.server.app.store, [USER._replace(id=new_id("user"), private_metadata=text) for _ in range(MANY)])
+    await put(
+        service.server.app.store, [USER._replace(id=new_id("user", 1), private_metadata=text) for _ in range(MANY)]
+    )
     return f"private_metadata.mark = {word}"
 
 
@@ -83,7 +85,7 @@ async def test_a_reply_ends_early_rather_than_pass_3_mib_and_the_next_page_goes_
     word = mark()
     text = "x" * 8000
     large = USER._replace(public_metadata=f'{{"a":"{text}"}}', unsafe_metadata=f'{{"a":"{text}"}}')
-    users = [large._replace(id=new_id("user"), private_metadata=f'{{"mark":"{word}"}}') for _ in range(300)]
+    users = [large._replace(id=new_id("user", 1), private_metadata=f'{{"mark":"{word}"}}') for _ in range(300)]
     await put(service.server.app.store, users)
     request = listing(filter=f"private_metadata.mark = {word}", page_size=1000)
     first = await service.admin.ListUsers(request)

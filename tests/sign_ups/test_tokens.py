@@ -65,7 +65,7 @@ async def test_a_tampered_token_says_nothing_of_what_exists(service: Service) ->
     """One letter off is refused, and the same as the token of a sign-up that never was."""
     pending = await begin(service)
     rest = pending.token[30:]
-    never_was = f"sut_{new_id('signup').removeprefix('signup_')}{rest}"
+    never_was = f"sut_{new_id('signup', 1).removeprefix('signup_')}{rest}"
     expected = await answers(service, never_was)
     assert len(expected) == 1
     assert {each.reason for each in expected} == {"CREDENTIAL_INVALID"}
@@ -75,7 +75,7 @@ async def test_a_tampered_token_says_nothing_of_what_exists(service: Service) ->
 
 
 def test_every_letter_of_a_token_counts() -> None:
-    tokens, sign_up_id = SignUpTokens(b"k" * 32), new_id("signup")
+    tokens, sign_up_id = SignUpTokens(b"k" * 32), new_id("signup", 1)
     token = tokens.make(sign_up_id)
     principal = tokens.authenticate(token)
     assert (principal.kind, principal.id, principal.user_id) == (PrincipalKind.SIGN_UP, sign_up_id, "")

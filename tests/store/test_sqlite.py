@@ -1,10 +1,11 @@
 """What is particular to the store on SQLite: one owner, one writing connection, and a file that can be trusted."""
 
+import json
 import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,15 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from tests.store.contract import creating, reason_of, saving
+from tests.store.contract import Write, creating, existing, reason_of, saving
+from tests.support import USER, Clock
+from usermeta_server.clock import wall_clock
+from usermeta_server.core.revision import tombstone_of
+from usermeta_server.core.users import new_user
 from usermeta_server.errors import OperatorError, Reason
-from usermeta_server.model import SECOND
-from usermeta_server.store.base import Reads
+from usermeta_server.ids import Stamp
+from usermeta_server.model import REMEMBERED_FOR, SECOND, Actor, RememberedRequest, RequestKey, User
+from usermeta_server.store.base import Reads, Transaction
 from usermeta_server.store.sqlite import SqliteStore
 from usermeta_server.store.sqlite import store as store_module
 from usermeta_server.store.sqlite.migrate import Migration, migrations
@@ -41,8 +47,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqliteStore]:
-    store = await SqliteStore.open(path)
+async def opened(path: Path, clock: Callable[[], int] = wall_clock) -> AsyncIterator[SqliteStore]:
+    store = await SqliteStore.open(path, clock=clock)
     try:
         yield store
     finally:
@@ -193,12 +199,23 @@ async def test_a_sweep_that_fails_is_store_unavailable(path: Path) -> None:
         assert await reason_of(store.sweep()) is Reason.STORE_UNAVAILABLE
 
 
-async def test_time_does_not_go_back_with_the_clock(path: Path) -> None:
-    """When the machine's clock is set back, transactions keep the latest time."""
-    async with opened(path) as store:
-        first = await store.write(Reads(), lambda transaction: transaction.now)
-        store._clock = lambda: first - 3600 * SECOND
-        assert await store.write(Reads(), lambda transaction: transaction.now) == first
+async def test_the_time_that_orders_does_not_go_back_with_the_clock_and_the_other_does(path: Path) -> None:
+    """When the clock is set back, transactions keep the latest time, also after a restart, and know the real one."""
+    clock = Clock()
+    async with opened(path, clock) as store:
+        user = await store.write(*creating("user_a", "ada"))
+        clock.turn(-3600)
+        for _ in range(2):
+            now, wall = await store.write(Reads(), lambda transaction: (transaction.now, transaction.wall))
+            assert now == user.create_time
+            assert wall <= clock() <= store.wall_time() < now
+            assert 0 < store.clock_behind() <= 3600 * SECOND
+    async with opened(path, clock) as store:
+        assert 0 < store.clock_behind() <= 3600 * SECOND
+        assert (await store.write(*creating("user_b", "bob"))).create_time == user.create_time
+        clock.turn(3601)
+        assert store.clock_behind() == 0
+        assert (await store.write(*creating("user_c", "carl"))).create_time > user.create_time
 
 
 # Migrations
@@ -265,6 +282,92 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(path: Path, monke
     async with opened(path) as store:
         assert await store.user("user_a") == user
     assert version(path) == mended.number
+
+
+async def test_what_a_store_of_before_versions_has_stays_right(path: Path) -> None:
+    """Its users are told from later ones, its history is read, its requests and sign-ups stay with their users."""
+    user = list(USER)[:21]
+    with_quote = 'public_metadata."a user_b"'
+    script = "".join(f"{step.sql}\nPRAGMA user_version = {step.number};\n" for step in migrations()[:4])
+    path.parent.mkdir()
+    run_script(path, script)
+    marks = ", ".join("?" * 21)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"INSERT INTO users VALUES ({marks})", user)  # noqa: S608  # marks
+        connection.execute(
+            "INSERT INTO changes VALUES (1, x'00', 7, 'user_1', 1, 'backend', 'b', '', '', 0, ?, 0, 1)",
+            (json.dumps(user),),
+        )
+        for outcome in ("user_1", "user_2 USER_BANNED user_1", "1700000000", with_quote):
+            row = ("key", outcome, "m", b"d", outcome, 2**62)
+            connection.execute(
+                "INSERT INTO requests (principal, request_id, method, digest, outcome, expire_time)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                row,
+            )
+        for sign_up_id, close_time in (("signup_own", USER.create_time), ("signup_of_the_last", 0)):
+            sign_up = [sign_up_id, 1, "complete", *[""] * 2, 0, *[""] * 8, USER.id, 0, 0, 0, 0, close_time, 2**62]
+            connection.execute(f"INSERT INTO sign_ups VALUES ({marks})", sign_up)  # noqa: S608  # marks
+        connection.commit()
+    async with opened(path) as store:
+        assert await store.user(USER.id) == USER._replace(create_version=0)
+        (change,) = await store.changes_after(0, 10)
+        assert change.after == USER._replace(create_version=0)
+        signed_up = {each.id: each.created_user_id for each in await store.sign_ups("", 10)}
+        assert signed_up == {"signup_own": USER.id, "signup_of_the_last": ""}
+        again, erased = await store.write(*erasing(USER.id)), "SELECT outcome FROM requests ORDER BY number"
+        assert again.create_version > 0
+        assert execute(path, erased) == [("1700000000",), (with_quote,)]
+        assert await store.user(USER.id) == again
+
+
+def erasing(user_id: str) -> Write:
+    """Return a write that erases a user and makes another with its id, and returns that."""
+
+    def change(transaction: Transaction) -> User:
+        stamp = Stamp(transaction.now, real=True, actor=Actor("test", "test"), request_id="")
+        user = existing(transaction, user_id)
+        transaction.users.put(user_id, None)
+        transaction.record(tombstone_of(stamp, user, transaction.next_version()))
+        return new_user(transaction, stamp, {}, user_id)
+
+    return Reads(users=(user_id,)), change
+
+
+async def test_a_user_that_is_made_again_at_the_same_time_is_kept_as_another(path: Path) -> None:
+    """What never changes of a user is written of one that takes the place of another."""
+    async with opened(path, lambda: SECOND) as store:
+        first = await store.write(*creating("user_a", "ada"))
+        again = await store.write(*erasing("user_a"))
+        assert again.create_time == first.create_time
+        assert again.create_version > first.create_version
+    async with opened(path) as store:
+        assert await store.user("user_a") == again
+
+
+async def test_requests_that_a_clock_ahead_let_live_longer_hold_up_no_others(path: Path) -> None:
+    """The sweep begins with the oldest, and passes over those that expire later than any does that is made now."""
+    clock, day = Clock(), REMEMBERED_FOR // SECOND
+
+    def remember(name: str) -> Write:
+        def change(transaction: Transaction) -> None:
+            request = RememberedRequest("/m", b"d", "", transaction.wall + REMEMBERED_FOR)
+            transaction.requests.put(RequestKey("key", name), request)
+
+        return Reads(), change
+
+    async with opened(path, clock) as store:
+        clock.turn(10 * day)
+        for number in range(5):
+            await store.write(*remember(f"ahead {number}"))
+        clock.turn(-10 * day)
+        await store.write(*remember("late"))
+        clock.turn(day - 1)
+        assert await store.sweep(2) == 0
+        clock.turn(2)
+        assert await store.sweep(2) == 1
+        clock.turn(10 * day)
+        assert [await store.sweep(2) for _ in range(4)] == [2, 2, 1, 0]
 
 
 # Files that are not ours: each is refused as it is found, byte for byte

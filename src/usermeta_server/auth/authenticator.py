@@ -1,6 +1,5 @@
 """From a call's `authorization` header to its principal: which credentials each audience takes."""
 
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -9,6 +8,7 @@ from usermeta_server.auth.outside_tokens import OutsideTokens, issuer_of
 from usermeta_server.auth.secret_keys import KeyRing
 from usermeta_server.auth.session_tokens import ISSUER, SessionTokens
 from usermeta_server.auth.sign_up_tokens import PREFIX, SignUpTokens
+from usermeta_server.clock import Clock
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Identifier, IdentifierKind, User
 
@@ -17,10 +17,6 @@ _MAX_TOKEN: Final = 8192
 
 
 FindUser = Callable[[Identifier], Awaitable[User | None]]
-
-
-def _now() -> int:
-    return time.time_ns() // 1000
 
 
 class FrontendCredentials:
@@ -59,8 +55,8 @@ class FrontendCredentials:
 class Authenticator:
     """Tells whose credential a call came with."""
 
-    def __init__(self, ring: KeyRing, frontend: FrontendCredentials, clock: Callable[[], int] = _now) -> None:
-        """Take secret keys for the backend, and for the frontend what `frontend` takes."""
+    def __init__(self, ring: KeyRing, frontend: FrontendCredentials, clock: Clock) -> None:
+        """Take secret keys for the backend, for the frontend what `frontend` takes; all expires by `clock`."""
         self._clock = clock
         self._ring = ring
         self._by_audience: Mapping[Audience, Callable[[str, int], Awaitable[Principal]]] = {
@@ -86,8 +82,8 @@ class Authenticator:
         """
         if principal.kind is PrincipalKind.SECRET_KEY:
             self._ring.check(principal)
-        if principal.expire_time and principal.expire_time <= self._clock():
-            raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
+        if principal.expire_time:
+            principal.check_time(self._clock())
 
 
 def _bearer_token(headers: Sequence[str | bytes]) -> str:

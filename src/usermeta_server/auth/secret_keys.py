@@ -26,9 +26,9 @@ class NewSecret(NamedTuple):
     digest: bytes
 
 
-def new_secret() -> NewSecret:
-    """Make a new key."""
-    key_id = new_id("key")
+def new_secret(now: int) -> NewSecret:
+    """Make a new key at a time (microseconds), which its id is sorted by."""
+    key_id = new_id("key", now)
     secret = f"sk_{key_id.removeprefix('key_')}_{secrets.token_urlsafe(32)}"
     return NewSecret(key_id, secret, _digest(secret))
 
@@ -81,8 +81,7 @@ class KeyRing:
             UsermetaError: CREDENTIAL_INVALID, CREDENTIAL_EXPIRED.
         """
         principal = self._verified.get(token) or self._verify(token)
-        if principal.expire_time and principal.expire_time <= now:
-            raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
+        principal.check_time(now)
         return principal
 
     def check(self, principal: Principal) -> None:

@@ -20,12 +20,14 @@ from usermeta_server.audience import Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import new_id
 from usermeta_server.lru import LruMap
-from usermeta_server.model import SECOND, SigningKey
+from usermeta_server.model import SECOND, SigningKey, User
 
 ALGORITHM: Final = "EdDSA"
 TYPE: Final = "usermeta-session+jwt"
 ISSUER: Final = "usermeta"
 AUDIENCE: Final = "usermeta.frontend"
+_CREATE_VERSION: Final = "um_cv"
+"""The claim that says at which version the user was made; tokens from before there was one lack it."""
 MAX_TTL: Final = 24 * 3600 * SECOND
 """How long a session token may work at the most, in microseconds."""
 _VERIFIED: Final = 100_000
@@ -33,9 +35,9 @@ _VERIFIED: Final = 100_000
 
 
 def new_signing_key(now: int) -> SigningKey:
-    """Make a signing key."""
+    """Make a signing key at a time (microseconds), by which the newest is known."""
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return SigningKey(new_id("sgn"), pem.decode(), now)
+    return SigningKey(new_id("sgn", now), pem.decode(), now)
 
 
 def _load(key: SigningKey) -> Ed25519PrivateKey:
@@ -56,16 +58,19 @@ class SessionTokens:
         self._verifying = {key.id: _load(key).public_key() for key in ordered}
         self._verified: LruMap[str, Principal] = LruMap(_VERIFIED)
 
-    def issue(self, user_id: str, now: int, ttl: int) -> tuple[str, int]:
-        """Return a token for a user, and when it stops working (all in microseconds, rounded to seconds)."""
+    def issue(self, user: User, now: int, ttl: int) -> tuple[str, int]:
+        """Return a token for a user, and when it stops working (all in microseconds, rounded to seconds).
+
+        It says at which version its user was made: so it never stands for another that is given the same id.
+        """
         expires = (now + ttl) // SECOND
-        claims: Mapping[str, str | float] = {
+        claims: Mapping[str, str | int] = {
             "iss": ISSUER,
             "aud": AUDIENCE,
-            "sub": user_id,
-            # A NumericDate may have a fraction: a user made again within the second must not inherit the session.
-            "iat": now / SECOND,
+            "sub": user.id,
+            "iat": now // SECOND,
             "exp": expires,
+            _CREATE_VERSION: user.create_version,
             "jti": secrets.token_urlsafe(12),
         }
         headers = {"kid": self._signing_id, "typ": TYPE}
@@ -82,8 +87,7 @@ class SessionTokens:
             UsermetaError: CREDENTIAL_INVALID, CREDENTIAL_EXPIRED.
         """
         principal = self._verified.get(token) or self._verify(token)
-        if principal.expire_time <= now:
-            raise UsermetaError(Reason.CREDENTIAL_EXPIRED)
+        principal.check_time(now)
         return principal
 
     def _verify(self, token: str) -> Principal:
@@ -98,13 +102,20 @@ class SessionTokens:
                 [ALGORITHM],
                 audience=AUDIENCE,
                 issuer=ISSUER,
-                # Expiry is checked at every use, by the caller: what is remembered here outlives it.
+                # Times are checked at every use: what is remembered here outlives its token.
                 options={"require": ["exp", "iat", "sub"], "verify_exp": False, "verify_iat": False},
             )
         except jwt.PyJWTError as error:
             raise UsermetaError(Reason.CREDENTIAL_INVALID) from error
         user_id = claims["sub"]
         issue_time, expire_time = round(claims["iat"] * SECOND), claims["exp"] * SECOND
-        principal = Principal(PrincipalKind.USER, user_id, None, issue_time, expire_time, user_id)
+        principal = Principal(
+            PrincipalKind.USER,
+            user_id,
+            issue_time=issue_time,
+            expire_time=expire_time,
+            user_id=user_id,
+            create_version=claims.get(_CREATE_VERSION),
+        )
         self._verified.put(token, principal, 1)
         return principal

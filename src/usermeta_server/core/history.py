@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from usermeta_server import policy
 from usermeta_server.audience import Caller
-from usermeta_server.core.documents import JsonObject, load
+from usermeta_server.core.documents import load
 from usermeta_server.core.metadata import Edit, Metadata, MetadataWrite
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, UsermetaError
@@ -50,19 +50,18 @@ class History:
         user_id, documents = restoration.user_id, restoration.documents
         change = await self._store.find_change(restoration.change_id)
         then = change.after if change and change.user_id == user_id else None
-        edits = {document: _as_in(then, document) for document in documents}
+
+        def check(user: User) -> None:
+            # Erased since it was read, and the id given to another: then it is no change of this user.
+            if then is None or then.create_version != user.create_version:
+                raise UsermetaError(Reason.CHANGE_NOT_FOUND)
+
+        edits = {document: _as_in(then, document) for document in documents} if then else {}
         grant = policy.grant_write(caller, user_id, documents)
-        # That the change exists comes before the etags; without it every edit refuses, and no etag is looked at.
-        expected = restoration.expected_etags if then else {}
-        return await self._metadata.write(MetadataWrite(caller, grant, edits, expected), intent)
+        write = MetadataWrite(caller, grant, edits, restoration.expected_etags, check)
+        return await self._metadata.write(write, intent)
 
 
-def _as_in(then: User | None, document: Document) -> Edit:
-    """Return the edit that restores a document; it refuses within the write, for a replay comes before that."""
-
-    def edit(_: JsonObject) -> JsonObject:
-        if then is None:
-            raise UsermetaError(Reason.CHANGE_NOT_FOUND)
-        return load(then.document(document))
-
-    return edit
+def _as_in(then: User, document: Document) -> Edit:
+    """Return the edit that makes of a document what it was."""
+    return lambda _: load(then.document(document))

@@ -18,13 +18,21 @@ Edit = Callable[[JsonObject], JsonObject]
 """What becomes of a document: a pure function, that leaves its argument as it is."""
 
 
+def _anyone(_: User) -> None:
+    """Ask nothing of a user."""
+
+
 class MetadataWrite(NamedTuple):
-    """A write of documents that the policy allowed: the edits, and the etags that it expects."""
+    """A write of documents that the policy allowed: the edits, and the etags that it expects.
+
+    `check` raises if the user is not the one that it is meant for.
+    """
 
     caller: Caller
     grant: WriteGrant
     edits: Mapping[Document, Edit]
     expected_etags: Mapping[Document, str]
+    check: Callable[[User], None] = _anyone
 
 
 class Metadata:
@@ -97,6 +105,7 @@ class Metadata:
 
     def _apply(self, transaction: Transaction, stamp: Stamp, write: MetadataWrite) -> User:
         user = policy.admit(write.caller, transaction.users.get(write.grant.user_id))
+        write.check(user)
         check_etags(write.expected_etags, user.document_etag)
         # All edits before all limits: the order of checks goes over the whole request.
         edited = {document: edit(load(user.document(document))) for document, edit in write.edits.items()}

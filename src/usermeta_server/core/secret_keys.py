@@ -46,9 +46,9 @@ class SecretKeys:
             raise UsermetaError(Reason.SCOPE_INSUFFICIENT, metadata={"required_scope": highest.name.lower()})
 
         def change(transaction: Transaction, stamp: Stamp) -> NewKey:
-            if expire_time and expire_time <= transaction.now:
+            if expire_time and expire_time <= transaction.wall:
                 raise invalid("expire_time", "must be in the future")
-            key_id, secret, digest = new_secret() if stamp.real else ("", "", b"")
+            key_id, secret, digest = new_secret(stamp.now) if stamp.real else ("", "", b"")
             key = SecretKey(key_id, display_name, tuple(sorted(set(scopes))), digest, stamp.now, expire_time, 0)
             transaction.secret_keys.put(key.id, key)
             return NewKey(key, secret)

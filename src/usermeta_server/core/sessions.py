@@ -40,7 +40,7 @@ class Sessions:
                 raise UsermetaError(Reason.USER_BANNED)
             if not stamp.real:
                 return Session("", 0)
-            return Session(*self._tokens.issue(user_id, stamp.now, ttl))
+            return Session(*self._tokens.issue(user, transaction.wall, ttl))
 
         async def recall(outcome: str) -> Session:
             if await self._store.user(user_id) is None:

@@ -157,9 +157,10 @@ def new_user(
     kind: ChangeKind = ChangeKind.CREATED,
 ) -> User:
     """Write a new user with these fields and documents; what is not given is unset or `{}`."""
+    version = transaction.next_version()
     blank = User(
         id=user_id or stamp.new_id("user"),
-        version=transaction.next_version(),
+        version=version,
         external_id="",
         username="",
         email_address="",
@@ -179,6 +180,7 @@ def new_user(
         create_time=stamp.now,
         update_time=stamp.now,
         visible_update_time=stamp.now,
+        create_version=version,
     )
     user = blank._replace(**dict[str, Any](values))
     transaction.users.put(user.id, user)

@@ -2,17 +2,14 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from usermeta_server.errors import Reason, UsermetaError, Violation
 from usermeta_server.ids import Stamp
-from usermeta_server.model import HOUR, Actor, RememberedRequest, RequestKey
+from usermeta_server.model import REMEMBERED_FOR, Actor, RememberedRequest, RequestKey
 from usermeta_server.store.base import Reads, Store, Transaction
 
 T = TypeVar("T")
-
-REMEMBERED_FOR: Final = 24 * HOUR
-"""How long a request id is remembered, in microseconds."""
 
 
 class Intent(NamedTuple):
@@ -69,13 +66,21 @@ class Writes:
 
         def once(transaction: Transaction) -> T | RememberedRequest:
             remembered = transaction.requests.get(key)
-            if remembered is not None and remembered.expire_time > transaction.now:
+            if remembered is not None and remembered.expire_time > transaction.wall:
                 if remembered.digest != digest:
                     raise _reused(intent.request_id)
                 return remembered
             result = change(transaction, _stamp(transaction, intent))
-            expire_time = transaction.now + REMEMBERED_FOR
-            transaction.requests.put(key, RememberedRequest(intent.method, digest, name(result), expire_time))
+            remembered = RememberedRequest(
+                intent.method,
+                digest,
+                name(result),
+                transaction.wall + REMEMBERED_FOR,
+                transaction.version,
+                # Whom it was about, and whom it made.
+                tuple({**dict.fromkeys(reads.users), **transaction.users.staged}),
+            )
+            transaction.requests.put(key, remembered)
             return result
 
         result = await self._store.write(reads._replace(requests=(key,)), once, dry_run=intent.validate_only)

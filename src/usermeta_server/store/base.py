@@ -99,14 +99,16 @@ class Table(Generic[K, V]):
 class Transaction:
     """The tables that the mutations of one batch see and write, one after the other.
 
-    `now` is the time of the batch in microseconds since the epoch; it never goes back.
+    It has two times, in microseconds since the epoch. `now` is when its writes happen: it orders them, and never goes
+    back. `wall` is the real clock's: by it goes what expires.
     """
 
-    __slots__ = ("_recorded", "_tables", "changes", "now", "tables", "version", *Reads._fields)
+    __slots__ = ("_recorded", "_tables", "changes", "now", "tables", "version", "wall", *Reads._fields)
 
-    def __init__(self, now: int, version: int) -> None:
+    def __init__(self, now: int, wall: int, version: int) -> None:
         """Begin with empty tables after the version that was given out last."""
         self.now = now
+        self.wall = wall
         self.version = version
         self.changes: list[Change] = []
         self._recorded: list[Change] = []
@@ -176,6 +178,14 @@ class Position(NamedTuple):
 
 class Store(Protocol):
     """What the use cases need of a store. Every method may raise STORE_UNAVAILABLE."""
+
+    def wall_time(self) -> int:
+        """Return the real time (microseconds since the epoch), by which goes what expires."""
+        ...
+
+    def clock_behind(self) -> int:
+        """Return by how much the real clock is behind the time of the newest write (microseconds), 0 if it is not."""
+        ...
 
     async def write(self, reads: Reads, mutation: Mutation[T], *, dry_run: bool = False) -> T:
         """Run a mutation, and return what it returned once that is durable.

@@ -212,7 +212,7 @@ class BackendServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUser(self, request, context):
-        """Erases a user. Needs write.
+        """Erases a user everywhere, and forgets the requests that name it: the same request then counts as new. Needs write.
         Errors: USER_NOT_FOUND, ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -54,7 +54,7 @@ class BackendServiceStub:
     Errors: USER_NOT_FOUND, ETAG_MISMATCH, IDENTIFIER_TAKEN.
     """
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.DeleteUserRequest, _backend_service_pb2.DeleteUserResponse]
-    """Erases a user. Needs write.
+    """Erases a user everywhere, and forgets the requests that name it: the same request then counts as new. Needs write.
     Errors: USER_NOT_FOUND, ETAG_MISMATCH.
     """
     MergeUserMetadata: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.MergeUserMetadataRequest, _backend_service_pb2.MergeUserMetadataResponse]
@@ -173,7 +173,7 @@ class BackendServiceAsyncStub(BackendServiceStub):
     Errors: USER_NOT_FOUND, ETAG_MISMATCH, IDENTIFIER_TAKEN.
     """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.DeleteUserRequest, _backend_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
-    """Erases a user. Needs write.
+    """Erases a user everywhere, and forgets the requests that name it: the same request then counts as new. Needs write.
     Errors: USER_NOT_FOUND, ETAG_MISMATCH.
     """
     MergeUserMetadata: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.MergeUserMetadataRequest, _backend_service_pb2.MergeUserMetadataResponse]  # type: ignore[assignment]
@@ -319,7 +319,7 @@ class BackendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backend_service_pb2.DeleteUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backend_service_pb2.DeleteUserResponse, _abc.Awaitable[_backend_service_pb2.DeleteUserResponse]]:
-        """Erases a user. Needs write.
+        """Erases a user everywhere, and forgets the requests that name it: the same request then counts as new. Needs write.
         Errors: USER_NOT_FOUND, ETAG_MISMATCH.
         """
 

@@ -39,7 +39,7 @@ def revise(
     if not SIGN_UP_VISIBLE[Viewer.SELF].isdisjoint(changed) or missing(sign_up) != missing(sign_up._replace(**changed)):
         made |= {"visible_etag": stamp.new_etag(), "visible_update_time": stamp.now}
         if sign_up.state is SignUpState.OPEN and stamp.real:
-            abandon_time = stamp.now + rules.idle
+            abandon_time = transaction.wall + rules.idle
             made |= {"abandon_time": abandon_time, "sweep_time": abandon_time}
     revised = sign_up._replace(**made)
     transaction.sign_ups.put(sign_up.id, revised)
@@ -56,8 +56,8 @@ def close(transaction: Transaction, stamp: Stamp, sign_up: SignUp, state: SignUp
         visible_etag=stamp.new_etag(),
         update_time=stamp.now,
         visible_update_time=stamp.now,
-        close_time=stamp.now,
-        sweep_time=stamp.now + CLOSED_FOR,
+        close_time=transaction.wall,
+        sweep_time=transaction.wall + CLOSED_FOR,
         **dict[str, Any](dict.fromkeys(Document, "{}")),
     )
     transaction.sign_ups.put(sign_up.id, closed)

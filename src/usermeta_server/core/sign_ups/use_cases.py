@@ -1,6 +1,5 @@
 """The use cases about sign-ups."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -8,6 +7,7 @@ from usermeta_server import policy
 from usermeta_server.audience import Caller, Identity
 from usermeta_server.auth.session_tokens import SessionTokens
 from usermeta_server.auth.sign_up_tokens import SignUpTokens
+from usermeta_server.clock import TOLERANCE
 from usermeta_server.core import profile
 from usermeta_server.core.documents import JsonObject, Limits, seal
 from usermeta_server.core.revision import check_etags
@@ -97,7 +97,7 @@ class SignUps:
             if any(transaction.identifiers.get(each) for each in claimed):
                 raise taken("external_id")
             token = self._sign_up_tokens.make(made.id) if stamp.real else ""
-            return NewSignUp(self._shown(made, transaction.now), token)
+            return NewSignUp(self._shown(made, transaction.wall), token)
 
         async def recall(outcome: str) -> NewSignUp:
             return NewSignUp(await self.get(caller, outcome, Viewer.BACKEND), "")
@@ -113,11 +113,11 @@ class SignUps:
             UsermetaError: SIGN_UP_NOT_FOUND; CREDENTIAL_EXPIRED, when the caller holds a token that outlived it.
         """
         viewer = viewer or policy.sign_up_viewer_of(caller, sign_up_id)
-        return self._admit(viewer, await self._store.sign_up(sign_up_id), _now())
+        return self._admit(viewer, await self._store.sign_up(sign_up_id), self._store.wall_time())
 
     async def list(self, after: str, limit: int) -> Sequence[ShownSignUp]:
         """Return up to `limit` sign-ups whose id is greater than `after`, oldest first."""
-        now = _now()
+        now = self._store.wall_time()
         return [self._shown(each, now) for each in await self._store.sign_ups(after, limit)]
 
     async def update(
@@ -132,12 +132,12 @@ class SignUps:
         values, documents = changes
 
         def change(transaction: Transaction, stamp: Stamp) -> ShownSignUp:
-            shown = self._admit(viewer, transaction.sign_ups.get(sign_up_id), transaction.now)
+            shown = self._admit(viewer, transaction.sign_ups.get(sign_up_id), transaction.wall)
             step(shown, Action.UPDATE)
             _check_etag(viewer, shown.record, expected_etag)
             sealed = self._sealed(documents)
             revised = revise(transaction, stamp, shown.record, {**values, **sealed}, self._rules)
-            return self._shown(revised, transaction.now)
+            return self._shown(revised, transaction.wall)
 
         return await self._perform(caller, sign_up_id, change, intent)
 
@@ -149,12 +149,12 @@ class SignUps:
         """
 
         def change(transaction: Transaction, stamp: Stamp) -> ShownSignUp:
-            shown = self._admit(Viewer.BACKEND, transaction.sign_ups.get(sign_up_id), transaction.now)
+            shown = self._admit(Viewer.BACKEND, transaction.sign_ups.get(sign_up_id), transaction.wall)
             after = step(shown, Action.REJECT)
             if shown.record.state is after:
                 return shown
             _check_etag(Viewer.BACKEND, shown.record, expected_etag)
-            return self._shown(close(transaction, stamp, shown.record, after), transaction.now)
+            return self._shown(close(transaction, stamp, shown.record, after), transaction.wall)
 
         return await self._perform(caller, sign_up_id, change, intent)
 
@@ -191,25 +191,26 @@ class SignUps:
 
         def change(transaction: Transaction, stamp: Stamp) -> Completion:
             sign_up = transaction.sign_ups.get(sign_up_id)
-            shown = self._admit(viewer, sign_up, transaction.now)
+            shown = self._admit(viewer, sign_up, transaction.wall)
             if sign_up != seen:
                 raise _MovedError
             after = step(shown, Action.COMPLETE)
             if shown.status is SignUpStatus.COMPLETE:
-                return self._completion(viewer, shown.record, transaction.users.get(user_id), stamp.now)
+                user = transaction.users.get(user_id)
+                return self._completion(viewer, shown.record, user, transaction.wall, real=stamp.real)
             if viewer is Viewer.SELF and self._rules.attested:
                 raise UsermetaError(Reason.SIGN_UP_NOT_ATTESTED)
             _check_etag(viewer, shown.record, expected_etag)
-            user = new_user(transaction, stamp, _copied(shown.record), kind=ChangeKind.SIGN_UP_COMPLETED)
-            claim(transaction, user, claimed, "sign_up", policy.SIGN_UP_VISIBLE[viewer])
-            closed = close(transaction, stamp, shown.record, after, user.id)
-            return self._completion(viewer, closed, user, stamp.now)
+            made = new_user(transaction, stamp, _copied(shown.record), kind=ChangeKind.SIGN_UP_COMPLETED)
+            claim(transaction, made, claimed, "sign_up", policy.SIGN_UP_VISIBLE[viewer])
+            closed = close(transaction, stamp, shown.record, after, made.id)
+            return self._completion(viewer, closed, made, transaction.wall, real=stamp.real)
 
         async def recall(outcome: str) -> Completion:
-            sign_up = await self._store.sign_up(outcome)
-            shown = self._admit(viewer, sign_up, _now())
+            sign_up, now = await self._store.sign_up(outcome), self._store.wall_time()
+            shown = self._admit(viewer, sign_up, now)
             user = await self._store.user(shown.record.created_user_id)
-            return self._completion(viewer, shown.record, user, 0 if intent.validate_only else _now())
+            return self._completion(viewer, shown.record, user, now, real=not intent.validate_only)
 
         reads = Reads(sign_ups=(sign_up_id,), identifiers=claimed, users=(user_id,) if user_id else ())
         return await self._writes.perform(intent, reads, change, name=lambda _: sign_up_id, recall=recall)
@@ -219,13 +220,13 @@ class SignUps:
 
         Few at a time: they share one transaction, for whose end everybody else's writes wait.
         """
-        ids = await self._store.sign_ups_to_sweep(_now(), limit)
+        ids = await self._store.sign_ups_to_sweep(self._store.wall_time(), limit)
 
         def change(transaction: Transaction) -> None:
             stamp = Stamp(transaction.now, True, _SWEEPER, "")  # noqa: FBT003  # a tuple
             for sign_up_id in ids:
                 sign_up = transaction.sign_ups.get(sign_up_id)
-                if sign_up is None or sign_up.sweep_time > transaction.now:
+                if sign_up is None or sign_up.sweep_time > transaction.wall:
                     continue
                 if sign_up.state is SignUpState.OPEN:
                     close(transaction, stamp, sign_up, SignUpState.ABANDONED)
@@ -239,7 +240,7 @@ class SignUps:
     def _new(
         self, transaction: Transaction, stamp: Stamp, values: Mapping[str, str | bool], identity: Identity | None
     ) -> SignUp:
-        abandon_time = stamp.now + self._rules.idle if stamp.real else 0
+        abandon_time = transaction.wall + self._rules.idle if stamp.real else 0
         blank = SignUp(
             id=stamp.new_id("signup"),
             version=transaction.next_version(),
@@ -284,17 +285,14 @@ class SignUps:
             raise UsermetaError(Reason.SIGN_UP_NOT_FOUND)
         return shown
 
-    def _completion(self, viewer: Viewer, sign_up: SignUp, user: User | None, now: int) -> Completion:
-        if user is None or user.create_time > sign_up.close_time:  # deleted, its id perhaps given to another since
+    def _completion(self, viewer: Viewer, sign_up: SignUp, user: User | None, now: int, *, real: bool) -> Completion:
+        if user is None or user.create_version > sign_up.version:  # deleted, its id perhaps given to another since
             raise UsermetaError(Reason.USER_NOT_FOUND)
+        is_new = -TOLERANCE <= now - sign_up.close_time <= _SESSION_WITHIN
         token = ""
-        if viewer is Viewer.SELF and now and not user.banned and now - sign_up.close_time <= _SESSION_WITHIN:
-            token, _ = self._session_tokens.issue(user.id, now, HOUR)
+        if viewer is Viewer.SELF and is_new and not user.banned and real:
+            token, _ = self._session_tokens.issue(user, now, HOUR)
         return Completion(sign_up, user, token)
-
-
-def _now() -> int:
-    return time.time_ns() // 1000
 
 
 def _check_etag(viewer: Viewer, sign_up: SignUp, expected: str) -> None:

@@ -1,7 +1,6 @@
 """Watching one's own user, as a frontend does."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,13 +41,13 @@ class OwnWatch:
 
 
 @contextmanager
-def ends_with_credential(watch: Watch, caller: Caller) -> Iterator[None]:
-    """End a watch when the credential that opened it expires."""
+def ends_with_credential(watch: Watch, caller: Caller, now: int) -> Iterator[None]:
+    """End a watch when the credential that opened it expires; `now` is the real time (microseconds)."""
     expire_time = caller.principal.expire_time
     if not expire_time:
         yield
         return
-    delay = (expire_time - time.time_ns() // 1000) / SECOND
+    delay = (expire_time - now) / SECOND
     expired = UsermetaError(Reason.CREDENTIAL_EXPIRED)
     timer = asyncio.get_running_loop().call_later(max(delay, 0), watch.end, expired)
     try:

@@ -160,7 +160,7 @@ class Watches:
         watch = Watch(caller.principal.id)
         self._hub.join(watch)
         try:
-            with ends_with_credential(watch, caller):
+            with ends_with_credential(watch, caller, self._store.wall_time()):
                 place = await self._place(watched, resume_token, snapshot=snapshot)
                 yield watch, UsersWatch(self._store, self._hub, self._tokens, watch).batches(place, watched)
         finally:
@@ -185,7 +185,7 @@ class Watches:
         watch = Watch(caller.principal.id, by_identity=caller.principal.identity is not None)
         self._hub.join(watch, user_id)
         try:
-            with ends_with_credential(watch, caller):
+            with ends_with_credential(watch, caller, self._store.wall_time()):
                 yield OwnWatch(self._store, watch, caller)
         finally:
             self._hub.leave(watch, user_id)

@@ -35,11 +35,24 @@ ERASE_SIGN_UPS: Final = """
     WHERE created_user_id = ? AND created_user_id != ''
 """
 
-DROP_SIGN_UPS: Final = "DELETE FROM sign_ups WHERE external_id = ? AND external_id != '' AND state != 'complete'"
-"""Takes an external id: what somebody began under it would bring them back."""
+DROP_SIGN_UPS: Final = """
+    DELETE FROM sign_ups WHERE external_id = ? AND external_id != '' AND state != 'complete' AND version < ?
+"""
+"""Takes an external id and the version of the erasure: what somebody began under it would bring them back."""
 
-ERASE_REQUESTS: Final = "DELETE FROM requests WHERE principal IN ('user:' || ?, 'identity:' || ?)"
-"""Takes the id and the external id of the user to erase."""
+FORGET_REQUESTS_OF: Final = """
+    DELETE FROM requests
+    WHERE (
+        principal IN ('user:' || ?1, 'identity:' || ?2)
+        OR principal IN (SELECT 'sign_up:' || id FROM sign_ups WHERE created_user_id = ?1 AND created_user_id != '')
+    ) AND version < ?3
+"""
+"""Takes the id and the external id of the user to erase, and the version of the erasure: what they asked for."""
+
+FORGET_REQUESTS_ABOUT: Final = """
+    DELETE FROM requests WHERE number IN (SELECT number FROM request_users WHERE user_id = ?) AND version < ?
+"""
+"""Takes the id of the user to erase and the version of the erasure: what anybody asked for that names them."""
 
 MARK_ERASED: Final = "INSERT OR REPLACE INTO erased_users (user_id, change_id) VALUES (?, ?)"
 
@@ -52,9 +65,12 @@ _SELECT: Final = """
 KEEP_VERSION: Final = "UPDATE state SET value = ? WHERE name = 'version'"
 """For versions that no change has: the last change, which is never trimmed, keeps its own."""
 
-LAST_VERSION: Final = """
-    SELECT max(value, coalesce((SELECT max(id) FROM changes), 0)) FROM state WHERE name = 'version'
+NEWEST: Final = """
+    SELECT max(value, coalesce((SELECT max(id) FROM changes), 0)),
+        coalesce((SELECT time FROM changes ORDER BY id DESC LIMIT 1), 0)
+    FROM state WHERE name = 'version'
 """
+"""The version that was given out last, and the time of the last change: later ones are not before it."""
 
 FIND: Final = f"{_SELECT} WHERE c.id = ?"
 
@@ -109,19 +125,22 @@ IS_KEPT: Final = """
 def statements(changes: Sequence[Change]) -> list[Statement]:
     """Return what writes changes, and what erases and forgets what they say is gone."""
     written = Statement(INSERT, [_row_of(change) for change in changes])
-    tombstones = [change for change in changes if change.kind is ChangeKind.DELETED]
-    gone = [change.before for change in tombstones if change.before]
-    renamed = [change.before for change in changes if change.before and "external_id" in change.parts]
-    if not tombstones and not renamed:
+    gone = [(each.before, each.id) for each in changes if each.before and each.kind is ChangeKind.DELETED]
+    renamed = [(each.before, each.id) for each in changes if each.before and "external_id" in each.parts]
+    if not gone and not renamed:
         return [written]
-    forgotten = [*((user.id, user.external_id) for user in gone), *(("", user.external_id) for user in renamed)]
+    forgotten = [
+        *((user.id, user.external_id, version) for user, version in gone),
+        *(("", user.external_id, version) for user, version in renamed),
+    ]
     return [
         written,
-        Statement(ERASE, [(user.version,) for user in gone]),
-        Statement(ERASE_SIGN_UPS, [(user.id,) for user in gone]),
-        Statement(DROP_SIGN_UPS, [(user.external_id,) for user in gone if user.external_id]),
-        Statement(ERASE_REQUESTS, forgotten),
-        Statement(MARK_ERASED, [(change.user_id, change.id) for change in tombstones]),
+        Statement(ERASE, [(user.version,) for user, _ in gone]),
+        Statement(ERASE_SIGN_UPS, [(user.id,) for user, _ in gone]),
+        Statement(DROP_SIGN_UPS, [(user.external_id, version) for user, version in gone if user.external_id]),
+        Statement(FORGET_REQUESTS_OF, forgotten),
+        Statement(FORGET_REQUESTS_ABOUT, [(user.id, version) for user, version in gone]),
+        Statement(MARK_ERASED, [(user.id, version) for user, version in gone]),
     ]
 
 
@@ -162,4 +181,5 @@ def change_from_row(row: Row) -> Change:
 
 
 def _state(text: str | None) -> User | None:
-    return User._make(orjson.loads(text)) if text else None
+    # A state from before users had all of today's fields lacks the last of them.
+    return User(*orjson.loads(text)) if text else None

@@ -5,7 +5,6 @@ import contextlib
 import json
 import logging
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
@@ -14,8 +13,19 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import aiosqlite
 
+from usermeta_server.clock import Clock, wall_clock
 from usermeta_server.errors import OperatorError, Reason, UsermetaError
-from usermeta_server.model import Change, ChangeKind, Identifier, MetadataIndex, SecretKey, SigningKey, SignUp, User
+from usermeta_server.model import (
+    REMEMBERED_FOR,
+    Change,
+    ChangeKind,
+    Identifier,
+    MetadataIndex,
+    SecretKey,
+    SigningKey,
+    SignUp,
+    User,
+)
 from usermeta_server.store.base import ChangeListener, Mutation, Position, Reads, Transaction
 from usermeta_server.store.cache import UserCache
 from usermeta_server.store.query import Predicate, UserQuery, fold
@@ -47,6 +57,8 @@ _WRITER_PRAGMAS: Final = (
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA secure_delete = ON",
     "PRAGMA cache_size = -65536",
+    # What replaces a row deletes it, and so has the triggers of both.
+    "PRAGMA recursive_triggers = ON",
     # It is the only one that writes: it never waits for another, and a checkpoint that readers hold up is tried again.
     "PRAGMA busy_timeout = 0",
 )
@@ -55,13 +67,11 @@ _READER_PRAGMAS: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint =
 
 _SWEEP_REQUESTS: Final = """
     DELETE FROM requests
-    WHERE number IN (SELECT number FROM requests ORDER BY number LIMIT :limit) AND expire_time <= :now
+    WHERE number IN (SELECT number FROM requests WHERE expire_time <= :latest ORDER BY number LIMIT :limit)
+        AND expire_time <= :now
     RETURNING number
 """
-
-
-def _now() -> int:
-    return time.time_ns() // 1000
+"""Looks at the oldest, but for what a clock that was ahead let expire after `latest`: that would hold up the rest."""
 
 
 _SEARCHES: Final = 2
@@ -99,10 +109,12 @@ class SqliteStore:
         self._upkeep: asyncio.Task[None] | None = None
         self._version = 0
         self._now = 0
-        self._clock: Callable[[], int] = _now
+        self._clock: Clock = wall_clock
 
     @classmethod
-    async def open(cls, path: Path, *, cache_bytes: int = 256 << 20, search_seconds: float = 5.0) -> "SqliteStore":
+    async def open(
+        cls, path: Path, *, cache_bytes: int = 256 << 20, search_seconds: float = 5.0, clock: Clock = wall_clock
+    ) -> "SqliteStore":
         """Open the database, make it or bring its schema up to date, and begin to write.
 
         Raises:
@@ -126,10 +138,21 @@ class SqliteStore:
             raise
         writing, reading, *searching = connections
         store = cls(ownership, Connections(writing, batches, reading, searching), cache_bytes, search_seconds)
-        ((store._version,),) = await writing.execute_fetchall(history.LAST_VERSION)
+        store._clock = clock
+        ((store._version, store._now),) = await writing.execute_fetchall(history.NEWEST)
         await store._reload_indexes()
         store._writer.start()
         return store
+
+    # Time
+
+    def wall_time(self) -> int:
+        """See `Store.wall_time`."""
+        return self._clock()
+
+    def clock_behind(self) -> int:
+        """See `Store.clock_behind`."""
+        return max(self._now - self._clock(), 0)
 
     # Writing
 
@@ -139,8 +162,9 @@ class SqliteStore:
 
     async def begin(self) -> Transaction:
         """See `writer.Engine.begin`."""
-        self._now = max(self._now, self._clock())
-        return Transaction(self._now, self._version)
+        wall = self._clock()
+        self._now = max(self._now, wall)
+        return Transaction(self._now, wall, self._version)
 
     async def load(self, transaction: Transaction, reads: Sequence[Reads]) -> None:
         """See `writer.Engine.load`; what the cache holds is current, for only this writer changes it."""
@@ -226,7 +250,8 @@ class SqliteStore:
 
     async def _sweep(self, limit: int) -> int:
         await self._empty_log()
-        return await self._delete(_SWEEP_REQUESTS, {"limit": limit, "now": self._clock()})
+        now = self._clock()
+        return await self._delete(_SWEEP_REQUESTS, {"limit": limit, "now": now, "latest": now + REMEMBERED_FOR})
 
     async def _delete(self, sql: str, parameters: Mapping[str, Any]) -> int:
         return len(list(await self._writing.execute_fetchall(sql, dict(parameters))))

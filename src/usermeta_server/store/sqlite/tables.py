@@ -25,7 +25,7 @@ Row = Sequence[Any]
 USER_COLUMNS: Final = (
     "id, version, external_id, username, email_address, email_address_verified, first_name, last_name, image_url,"
     " banned, public_metadata, private_metadata, unsafe_metadata, public_metadata_etag, private_metadata_etag,"
-    " unsafe_metadata_etag, etag, visible_etag, create_time, update_time, visible_update_time"
+    " unsafe_metadata_etag, etag, visible_etag, create_time, update_time, visible_update_time, create_version"
 )
 SECRET_KEY_COLUMNS: Final = "id, display_name, scopes, digest, create_time, expire_time, revoke_time"  # noqa: S105  # names
 SIGN_UP_COLUMNS: Final = (
@@ -91,7 +91,7 @@ TABLES: Final[Mapping[str, TableSql]] = {
         select=f"SELECT {USER_COLUMNS} FROM users WHERE id IN (SELECT value FROM json_each(?))",
         upsert=f"""
             INSERT INTO users ({USER_COLUMNS})
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (id) DO UPDATE SET
                 version = excluded.version, external_id = excluded.external_id, username = excluded.username,
                 email_address = excluded.email_address, email_address_verified = excluded.email_address_verified,
@@ -108,7 +108,7 @@ TABLES: Final[Mapping[str, TableSql]] = {
         from_row=lambda row: (row[0], user_from_row(row)),
         to_row=lambda _, user: user,
         to_key=_single,
-        is_another=lambda before, after: bool(before.create_time != after.create_time),
+        is_another=lambda before, after: bool(before.create_version != after.create_version),
     ),
     "identifiers": TableSql(
         select="""
@@ -124,15 +124,19 @@ TABLES: Final[Mapping[str, TableSql]] = {
     ),
     "requests": TableSql(
         select="""
-            SELECT principal, request_id, method, digest, outcome, expire_time FROM requests
+            SELECT principal, request_id, method, digest, outcome, expire_time, version, user_ids FROM requests
             WHERE (principal, request_id)
                 IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))
         """,
-        upsert="INSERT OR REPLACE INTO requests (principal, request_id, method, digest, outcome, expire_time)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        upsert="INSERT OR REPLACE INTO requests"
+        " (principal, request_id, method, digest, outcome, expire_time, version, user_ids)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         delete="DELETE FROM requests WHERE principal = ? AND request_id = ?",
-        from_row=lambda row: (RequestKey(row[0], row[1]), RememberedRequest._make(row[2:])),
-        to_row=lambda key, request: (*key, *request),
+        from_row=lambda row: (
+            RequestKey(row[0], row[1]),
+            RememberedRequest._make((*row[2:-1], tuple(orjson.loads(row[-1])))),
+        ),
+        to_row=lambda key, request: (*key, *request[:-1], orjson.dumps(request.user_ids).decode()),
         to_key=tuple,
     ),
     "metadata_indexes": TableSql(
