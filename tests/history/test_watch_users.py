@@ -240,17 +240,19 @@ async def test_the_end_of_the_server_while_a_watch_begins(tmp_path: Path) -> Non
 
 async def test_erased_changes(tmp_path: Path) -> None:
     """From memory and from the table alike, what is told of an erased user is that there were changes."""
-    async with serving(settings(tmp_path)) as service:
-        async with watching(service) as watcher:
-            start = watcher.token
+    async with serving(settings(tmp_path)) as service, watching(service) as watcher:
+        # While somebody watches the hub keeps what was written: who comes later, or lags behind, is told from there.
+        start, hub = watcher.token, service.server.app.hub
         user = await service.user(first_name="Ada", private_metadata={"secret": 1})
+        assert (await watcher.changes(1))[0].after.first_name == "Ada"
         intent, core = Intent(Actor("", ""), ""), service.server.app.use_cases.users
         # In one commit: what is erased must still be only what was before.
         await asyncio.gather(core.delete(user.id, "", intent), core.create({"first_name": "Bob"}, {}, user.id, intent))
         for from_table in (False, True):
             if from_table:
-                service.server.app.hub._max_changes = 0
+                hub._max_changes = 0
                 await service.user()
+            assert (hub.after(0, 1) is None) is from_table
             async with watching(service, resume_token=start) as again:
                 first, tombstone, second = (await again.changes(3))[:3]
             assert first.erased
