@@ -12,6 +12,7 @@ from tests.support import Service, document, read_error, refused, request_id, se
 from usermeta.backend.v1 import backend_service_pb2 as backend_pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as pb
+from usermeta.frontend.v1.user_pb2 import User as OwnUser
 
 CALLERS = 50
 
@@ -190,6 +191,28 @@ async def test_a_session_comes_of_it_for_ten_minutes(own_service: Service, clock
     await refused(own_service.frontend(later).GetUser(pb.GetUserRequest()), "CREDENTIAL_EXPIRED")
 
 
+async def told_again(pending: Pending, again: str) -> list[pb.CompleteSignUpResponse]:
+    """Complete once more in every way, and return what its holder is told."""
+    return [
+        await pending.complete(),
+        await pending.complete(request_id=again),
+        await pending.complete(validate_only=True),
+    ]
+
+
+async def test_after_ten_minutes_its_holder_is_told_only_who_it_became(own_service: Service, clock: Clock) -> None:
+    """The token of a sign-up is no way to read its user for a month; a backend reads whom it likes."""
+    pending, again = await begin(own_service, {"email_address": email_address(), "first_name": "Ada"}), request_id()
+    user = (await pending.complete(request_id=again)).user
+    clock.advance(599)
+    assert [done.user for done in await told_again(pending, again)] == [user] * 3
+    clock.advance(2)
+    only_its_id = pb.CompleteSignUpResponse(user=OwnUser(id=user.id))
+    assert await told_again(pending, again) == [only_its_id] * 3
+    assert (await pending.attest()).user == await own_service.get(user.id)
+    assert (await pending.seen()).created_user_id == user.id
+
+
 async def test_a_backend_or_a_trial_gets_no_session(service: Service) -> None:
     assert "session_token" not in backend_pb.CompleteSignUpResponse.DESCRIPTOR.fields_by_name
     pending, again = await begin(service), request_id()
@@ -201,12 +224,13 @@ async def test_a_backend_or_a_trial_gets_no_session(service: Service) -> None:
         assert (tried.user, tried.session_token) == (done.user, "")
 
 
-async def test_a_banned_user_gets_no_session(service: Service) -> None:
+async def test_the_holder_is_told_of_a_banned_user_only_who_it_is(service: Service) -> None:
     pending, again = await begin(service), request_id()
     user_id = (await pending.complete(request_id=again)).user.id
     await ban(service, user_id)
-    for done in (await pending.complete(), await pending.complete(request_id=again)):
-        assert (done.user.id, done.session_token) == (user_id, "")
+    only_its_id = pb.CompleteSignUpResponse(user=OwnUser(id=user_id))
+    assert await told_again(pending, again) == [only_its_id] * 3
+    assert (await pending.attest()).user.banned
 
 
 async def test_a_deleted_user_is_not_found_and_not_made_again(service: Service) -> None:

@@ -268,6 +268,7 @@ class SignUpMachine(RuleBasedStateMachine):
         assert done.user.id == attempt.user_id
         assert _person(done.user) == self.people[attempt.user_id]
         assert bool(done.session_token) == (held and attempt.fresh)
+        assert done.shows_user == attempt.fresh
 
 
 def _person(user: User) -> Person:

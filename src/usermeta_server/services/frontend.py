@@ -72,7 +72,8 @@ class FrontendService:
         intent = intent_of(request, caller)
         done = await self._sign_ups.complete(caller, caller.principal.id, request.expected_etag, intent)
         response = pb.CompleteSignUpResponse(session_token=done.session_token)
-        fill(response.user, policy.created_user_view(caller, done.sign_up, done.user))
+        view = policy.created_user_view(caller, done.sign_up, done.user)
+        fill(response.user, view, None if done.shows_user else ("id",))
         return response
 
     async def get_user(self, _: pb.GetUserRequest, caller: Caller) -> bytes:

@@ -206,7 +206,7 @@ class CompleteSignUpRequest(_message.Message):
     expected_etag: _builtins.str
     """If set, the sign-up is completed only while its `etag` is still this one; otherwise ETAG_MISMATCH."""
     request_id: _builtins.str
-    """A UUID. The same request again, within 24 hours, returns the user as it is by then."""
+    """A UUID. The same request again, within 24 hours, makes no other user, and returns what completing again does."""
     validate_only: _builtins.bool
     """Checks everything, makes nothing, and returns what would be."""
     def __init__(
@@ -236,7 +236,9 @@ class CompleteSignUpResponse(_message.Message):
     """A session token of the user, good for an hour. Only within 10 minutes of completion, and not for a banned user."""
     @_builtins.property
     def user(self) -> _user_pb2.User:
-        """The user that the sign-up became."""
+        """The user that the sign-up became: as it is by now within 10 minutes of completion, and unless it is banned;
+        otherwise only its `id`.
+        """
 
     def __init__(
         self,

@@ -34,8 +34,8 @@ from usermeta_server.policy import Viewer
 from usermeta_server.store.base import Reads, Store, Transaction
 from usermeta_server.store.query import fold
 
-_SESSION_WITHIN: Final = 600 * SECOND
-"""How long after its completion a sign-up still gives a session."""
+_NEW_FOR: Final = 600 * SECOND
+"""How long after its completion a sign-up still tells of its user and gives a session, in microseconds."""
 
 _SWEEPER: Final = Actor("operator", "sweeper")
 
@@ -51,11 +51,15 @@ class NewSignUp(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """A completed sign-up, the user that it became, and for its holder a session token, if there is to be one."""
+    """A completed sign-up, the user that it became, and for its holder a session token, if there is to be one.
+
+    Unless it `shows_user` its holder is told only the user's id: it is a while ago, or the user is banned.
+    """
 
     sign_up: SignUp
     user: User
     session_token: str
+    shows_user: bool
 
 
 class _MovedError(Exception):
@@ -288,11 +292,11 @@ class SignUps:
     def _completion(self, viewer: Viewer, sign_up: SignUp, user: User | None, now: int, *, real: bool) -> Completion:
         if user is None or user.create_version > sign_up.version:  # deleted, its id perhaps given to another since
             raise UsermetaError(Reason.USER_NOT_FOUND)
-        is_new = -TOLERANCE <= now - sign_up.close_time <= _SESSION_WITHIN
+        shows_user = not user.banned and -TOLERANCE <= now - sign_up.close_time <= _NEW_FOR
         token = ""
-        if viewer is Viewer.SELF and is_new and not user.banned and real:
+        if viewer is Viewer.SELF and shows_user and real:
             token, _ = self._session_tokens.issue(user, now, HOUR)
-        return Completion(sign_up, user, token)
+        return Completion(sign_up, user, token, shows_user)
 
 
 def _check_etag(viewer: Viewer, sign_up: SignUp, expected: str) -> None:
