@@ -72,6 +72,10 @@ class Reason(Enum):
     SIGN_UP_INCOMPLETE = (Status.FAILED_PRECONDITION, "The sign-up lacks something that it must have.")
     SIGN_UP_NOT_ATTESTED = (Status.FAILED_PRECONDITION, "Only a backend can complete this sign-up.")
     SIGN_UP_CLOSED = (Status.FAILED_PRECONDITION, "The sign-up is closed.")
+    LAST_ADMIN_KEY = (
+        Status.FAILED_PRECONDITION,
+        "No other admin key stays for good: make one that does not expire, then revoke this one.",
+    )
 
     ETAG_MISMATCH = (Status.ABORTED, "The document was changed by someone else: read it again and retry.")
 

@@ -222,6 +222,11 @@ class SecretKey(NamedTuple):
     expire_time: int
     revoke_time: int
 
+    @property
+    def is_lasting_admin(self) -> bool:
+        """Whether it may do everything, and will for as long as nobody revokes it."""
+        return Scope.ADMIN in self.scopes and not self.revoke_time and not self.expire_time
+
 
 class SigningKey(NamedTuple):
     """A private key that signs session tokens, as PKCS #8 PEM; the newest one signs, all verify."""

@@ -85,7 +85,23 @@ def test_an_empty_store_has_no_keys(shell: Shell) -> None:
     assert shell("keys", "list") == Ended(0, "", "")
 
 
+def test_where_no_admin_key_works_the_next_key_is_one(shell: Shell) -> None:
+    lower = key_id(shell("keys", "create", "a key", "--scope", "write").out)
+    made = key_id(shell("keys", "create", "a key").out)
+    lines = listed(shell("keys", "list"))
+    assert [lines[each].split()[1] for each in (lower, made)] == ["write", "admin"]
+
+
+def test_the_last_admin_key_stays(shell: Shell) -> None:
+    made = key_id(shell("keys", "create", "a key").out)
+    ended = shell("keys", "revoke", made)
+    assert ended.code
+    assert "LAST_ADMIN_KEY" in ended.err
+    assert listed(shell("keys", "list"))[made].endswith("revoked -  a key")
+
+
 def test_a_revoked_key_is_listed_as_such(shell: Shell) -> None:
+    shell("keys", "create", "another key")
     made = key_id(shell("keys", "create", "a key").out)
     assert shell("keys", "revoke", made) == Ended(0, "", "")
     assert "revoked 2" in listed(shell("keys", "list"))[made]

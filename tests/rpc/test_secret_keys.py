@@ -1,20 +1,26 @@
 """Secret keys: scopes, expiry, revocation, pages, and that no key grants more than it has."""
 
+import asyncio
 import base64
 import re
 import time
 from pathlib import Path
 from typing import Final
 
+import grpc
 import pytest
 
 from tests.rpc.methods import Subject
-from tests.support import Service, refused, request_id, serving, settings
+from tests.support import Clock, Service, read_error, refused, request_id, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.secret_key_pb2 import SCOPE_ADMIN, SCOPE_READ, SCOPE_UNSPECIFIED, SCOPE_WRITE, Scope, SecretKey
+from usermeta_server.app import open_app
+from usermeta_server.audience import Principal, PrincipalKind
 from usermeta_server.core.writes import Intent
-from usermeta_server.model import Actor
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.model import SECOND, Actor
 from usermeta_server.model import Scope as ModelScope
+from usermeta_server.model import SecretKey as ModelKey
 
 NOBODY: Final = pb.GetUserRequest(user_id="user_nobody")
 
@@ -139,6 +145,86 @@ async def test_no_key_grants_more_than_it_has(service: Service, held: ModelScope
             await creating
     else:
         assert (await creating).secret
+
+
+# The last admin key
+
+
+async def test_the_last_admin_key_that_does_not_expire_is_not_revoked(tmp_path: Path) -> None:
+    """Neither keys of lower scopes nor those that expire make up for it; revoked ones neither."""
+    async with serving(settings(tmp_path)) as own_service:
+        own, mine = own_service.admin, f"key_{own_service.admin_key.split('_')[1]}"
+        await own.CreateSecretKey(creation(SCOPE_WRITE))
+        await own.CreateSecretKey(creation(SCOPE_ADMIN, expires_in=3600))
+        other = (await own.CreateSecretKey(creation(SCOPE_ADMIN))).secret_key.id
+        await own.RevokeSecretKey(revocation(other))
+        for trial in (True, False):
+            request = pb.RevokeSecretKeyRequest(secret_key_id=mine, validate_only=trial, request_id=request_id())
+            refusal = await refused(own.RevokeSecretKey(request), "LAST_ADMIN_KEY")
+            assert refusal.code is grpc.StatusCode.FAILED_PRECONDITION
+        assert (await own.RevokeSecretKey(revocation(other))).secret_key.HasField("revoke_time")
+        another = await own.CreateSecretKey(creation(SCOPE_ADMIN, SCOPE_READ))
+        await own.RevokeSecretKey(revocation(mine))
+        backend = own_service.backend(another.secret)
+        await refused(backend.RevokeSecretKey(revocation(another.secret_key.id)), "LAST_ADMIN_KEY")
+
+
+async def test_every_other_key_can_be_revoked(tmp_path: Path) -> None:
+    async with serving(settings(tmp_path)) as own_service:
+        own = own_service.admin
+        for request in (creation(SCOPE_WRITE), creation(SCOPE_ADMIN, expires_in=3600), creation(SCOPE_ADMIN)):
+            made = await own.CreateSecretKey(request)
+            assert (await own.RevokeSecretKey(revocation(made.secret_key.id))).secret_key.HasField("revoke_time")
+
+
+async def test_of_two_last_admin_keys_that_revoke_each_other_one_stays(tmp_path: Path) -> None:
+    """In one commit, and in two: whichever comes second is refused."""
+    async with serving(settings(tmp_path)) as own_service:
+        for _ in range(5):
+            mine = f"key_{own_service.admin_key.split('_')[1]}"
+            other = await own_service.admin.CreateSecretKey(creation(SCOPE_ADMIN))
+            results = await asyncio.gather(
+                own_service.admin.RevokeSecretKey(revocation(other.secret_key.id)),
+                own_service.backend(other.secret).RevokeSecretKey(revocation(mine)),
+                return_exceptions=True,
+            )
+            (error,) = (each for each in results if isinstance(each, grpc.aio.AioRpcError))
+            assert read_error(error).reason in {"LAST_ADMIN_KEY", "CREDENTIAL_INVALID"}
+            if isinstance(results[0], grpc.aio.AioRpcError):
+                own_service.admin_key = other.secret
+                own_service.admin = own_service.backend(other.secret)
+
+
+async def test_of_two_revocations_in_one_commit_the_second_is_refused(tmp_path: Path) -> None:
+    async with serving(settings(tmp_path)) as own_service:
+        keys, mine = own_service.server.app.use_cases.secret_keys, f"key_{own_service.admin_key.split('_')[1]}"
+        other = (await own_service.admin.CreateSecretKey(creation(SCOPE_ADMIN))).secret_key.id
+        intent = Intent(Actor("backend", "test"), "test")
+        first, second = await asyncio.gather(
+            keys.revoke(other, intent), keys.revoke(mine, intent), return_exceptions=True
+        )
+        assert isinstance(first, ModelKey)
+        assert isinstance(second, UsermetaError)
+        assert second.reason is Reason.LAST_ADMIN_KEY
+
+
+async def test_a_key_is_for_everything_by_default_only_where_no_admin_key_works(tmp_path: Path) -> None:
+    """What the command line makes when no scope is said."""
+    clock, operator = Clock(), Principal(PrincipalKind.SECRET_KEY, "operator", ModelScope.ADMIN)
+    async with open_app(settings(tmp_path), clock=clock) as app:
+        keys, intent = app.use_cases.secret_keys, Intent(Actor("operator", "test"), "test")
+        assert keys.default_scope() is ModelScope.ADMIN
+        await keys.create(operator, "lower", (ModelScope.WRITE,), 0, intent)
+        assert keys.default_scope() is ModelScope.ADMIN
+        short = await keys.create(operator, "short", (ModelScope.ADMIN,), clock() + 60 * SECOND, intent)
+        assert keys.default_scope() is ModelScope.WRITE
+        clock.turn(61)
+        assert keys.default_scope() is ModelScope.ADMIN
+        clock.turn(-61)
+        await keys.revoke(short.key.id, intent)
+        assert keys.default_scope() is ModelScope.ADMIN
+        await keys.create(operator, "good", (ModelScope.ADMIN,), 0, intent)
+        assert keys.default_scope() is ModelScope.WRITE
 
 
 async def test_keys_work_after_a_restart_and_revoked_ones_do_not(tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ class _Local:
         self._intent = Intent(OPERATOR_ACTOR, "keys")
 
     async def create_key(self, name: str, scope: Scope | None) -> str:
-        """Make a key; the first of a store is for everything unless the operator says otherwise."""
-        scope = scope or (Scope.WRITE if len(self._app.ring) else Scope.ADMIN)
+        """See `Admin`."""
+        scope = scope or self._app.use_cases.secret_keys.default_scope()
         return (await self._app.use_cases.secret_keys.create(OPERATOR, name, (scope,), 0, self._intent)).secret
 
     async def list_keys(self) -> list[KeyLine]:
@@ -159,7 +159,7 @@ def keys() -> None:
 @click.option(
     "--scope",
     type=click.Choice([scope.name.lower() for scope in Scope]),
-    help="What the key may do: read, write (the default), admin (the default for a store's first key).",
+    help="What the key may do: read, write (the default), admin (the default where no admin key works).",
 )
 @_options
 @_client_options

@@ -58,6 +58,10 @@ class SecretKeys:
 
         return await self._writes.perform(intent, Reads(), change, name=lambda new: new.key.id, recall=recall)
 
+    def default_scope(self) -> Scope:
+        """Return the scope of a key for which the operator names none: admin, where nobody could get in otherwise."""
+        return Scope.WRITE if self._ring.has_admin(self._store.wall_time()) else Scope.ADMIN
+
     async def list(self, after: str, limit: int) -> Sequence[SecretKey]:
         """Return up to `limit` keys whose id is greater than `after`, oldest first."""
         return await self._store.secret_keys(after, limit)
@@ -66,21 +70,26 @@ class SecretKeys:
         """Revoke a key: when this returns, it is refused. A key that is revoked already stays as it is.
 
         Raises:
-            UsermetaError: SECRET_KEY_NOT_FOUND.
+            UsermetaError: SECRET_KEY_NOT_FOUND; LAST_ADMIN_KEY, when no other admin key would stay for good.
         """
+        lasting = self._ring.lasting_admins()
 
         def change(transaction: Transaction, stamp: Stamp) -> SecretKey:
             key = transaction.secret_keys.get(key_id)
             if key is None:
                 raise UsermetaError(Reason.SECRET_KEY_NOT_FOUND)
-            if not key.revoke_time:
-                key = key._replace(revoke_time=stamp.now)
-                transaction.secret_keys.put(key_id, key)
-            return key
+            if key.revoke_time:
+                return key
+            others = (transaction.secret_keys.get(each) for each in lasting if each != key_id)
+            if key.is_lasting_admin and not any(other and other.is_lasting_admin for other in others):
+                raise UsermetaError(Reason.LAST_ADMIN_KEY)
+            revoked = key._replace(revoke_time=stamp.now)
+            transaction.secret_keys.put(key_id, revoked)
+            return revoked
 
         async def recall(outcome: str) -> SecretKey:
             return self._ring.get(outcome)
 
         return await self._writes.perform(
-            intent, Reads(secret_keys=(key_id,)), change, name=lambda key: key.id, recall=recall
+            intent, Reads(secret_keys=(key_id, *lasting)), change, name=lambda key: key.id, recall=recall
         )

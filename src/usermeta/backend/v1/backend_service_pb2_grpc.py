@@ -389,7 +389,7 @@ class BackendServiceServicer(object):
 
     def RevokeSecretKey(self, request, context):
         """Revokes a secret key: the next call with it is refused. Revoking it again changes nothing. Needs admin.
-        Errors: SECRET_KEY_NOT_FOUND.
+        Errors: SECRET_KEY_NOT_FOUND; LAST_ADMIN_KEY, when no other key with the scope admin is left that does not expire.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -144,7 +144,7 @@ class BackendServiceStub:
     """
     RevokeSecretKey: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.RevokeSecretKeyRequest, _backend_service_pb2.RevokeSecretKeyResponse]
     """Revokes a secret key: the next call with it is refused. Revoking it again changes nothing. Needs admin.
-    Errors: SECRET_KEY_NOT_FOUND.
+    Errors: SECRET_KEY_NOT_FOUND; LAST_ADMIN_KEY, when no other key with the scope admin is left that does not expire.
     """
 
 @_typing.type_check_only
@@ -263,7 +263,7 @@ class BackendServiceAsyncStub(BackendServiceStub):
     """
     RevokeSecretKey: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.RevokeSecretKeyRequest, _backend_service_pb2.RevokeSecretKeyResponse]  # type: ignore[assignment]
     """Revokes a secret key: the next call with it is refused. Revoking it again changes nothing. Needs admin.
-    Errors: SECRET_KEY_NOT_FOUND.
+    Errors: SECRET_KEY_NOT_FOUND; LAST_ADMIN_KEY, when no other key with the scope admin is left that does not expire.
     """
 
 class BackendServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -535,7 +535,7 @@ class BackendServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_backend_service_pb2.RevokeSecretKeyResponse, _abc.Awaitable[_backend_service_pb2.RevokeSecretKeyResponse]]:
         """Revokes a secret key: the next call with it is refused. Revoking it again changes nothing. Needs admin.
-        Errors: SECRET_KEY_NOT_FOUND.
+        Errors: SECRET_KEY_NOT_FOUND; LAST_ADMIN_KEY, when no other key with the scope admin is left that does not expire.
         """
 
 def add_BackendServiceServicer_to_server(servicer: BackendServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -86,6 +86,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: only a backend can complete a sign-up of this server."""
     ERROR_REASON_SIGN_UP_CLOSED: _ErrorReason.ValueType  # 30
     """FAILED_PRECONDITION: the sign-up is complete, rejected or abandoned. Metadata: `status`."""
+    ERROR_REASON_LAST_ADMIN_KEY: _ErrorReason.ValueType  # 39
+    """FAILED_PRECONDITION: the secret key is the last with the scope admin that does not expire: without it nobody gets in."""
     ERROR_REASON_INDEX_REQUIRED: _ErrorReason.ValueType  # 38
     """FAILED_PRECONDITION: finding the users would mean scanning for too long. Metadata: `path`, an index on which helps."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 21
@@ -171,6 +173,8 @@ ERROR_REASON_SIGN_UP_NOT_ATTESTED: ErrorReason.ValueType  # 29
 """FAILED_PRECONDITION: only a backend can complete a sign-up of this server."""
 ERROR_REASON_SIGN_UP_CLOSED: ErrorReason.ValueType  # 30
 """FAILED_PRECONDITION: the sign-up is complete, rejected or abandoned. Metadata: `status`."""
+ERROR_REASON_LAST_ADMIN_KEY: ErrorReason.ValueType  # 39
+"""FAILED_PRECONDITION: the secret key is the last with the scope admin that does not expire: without it nobody gets in."""
 ERROR_REASON_INDEX_REQUIRED: ErrorReason.ValueType  # 38
 """FAILED_PRECONDITION: finding the users would mean scanning for too long. Metadata: `path`, an index on which helps."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 21
