@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from generate import fill  # beside this file
 
 from usermeta.backend.v1 import backend_service_pb2 as pb
-from usermeta_server.cli.client import backend
+from usermeta_server.cli.client import remote
 from usermeta_server.settings import ClientSettings
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def measure_memory(folder: Path, large: Served, imported: int) -> None:
 
 async def measure(small: Served, large: Served, options: argparse.Namespace) -> None:
     """Measure what goes through stubs."""
-    async with backend(small.settings) as few, backend(large.settings) as many:
+    async with remote(small.settings) as few, remote(large.settings) as many:
         if "pages" in options.parts:
             await measure_pages(few, many, options.rounds)
         if "reads" in options.parts:

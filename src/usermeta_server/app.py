@@ -54,7 +54,7 @@ async def open_app(
         clock: tells the real time.
 
     Raises:
-        OperatorError: the store cannot be opened.
+        OperatorError: the store cannot be opened (UnreachableError), or a setting is wrong.
     """
     outside = OutsideTokens(load_issuers(settings.issuers) if settings.issuers else ())
     store = await SqliteStore.open(

@@ -26,6 +26,8 @@ class PrincipalKind(StrEnum):
     USER = "user"
     IDENTITY = "identity"
     SIGN_UP = "sign_up"
+    OPERATOR = "operator"
+    """Whoever works on the store itself, in this process: no credential that comes over a network stands for them."""
 
 
 class Identity(NamedTuple):
@@ -46,10 +48,10 @@ class Principal(NamedTuple):
     """Whose credential a call came with.
 
     `id` is the key's, the user's, the sign-up's or the outside identity's (its external id), empty for nobody;
-    `scope` is the highest scope of a secret key; `issue_time` (microseconds since the epoch) is when a session of ours
-    began, 0 for others; `expire_time` is when the credential expires, 0 for never; `user_id` is the user that it acts
-    as, empty for none. `create_version` is the version at which the user of a session of ours was made, None for
-    others, and for sessions from before they said it.
+    `scope` is the highest scope of a secret key, or the operator's; `issue_time` (microseconds since the epoch) is when
+    a session of ours began, 0 for others; `expire_time` is when the credential expires, 0 for never; `user_id` is the
+    user that it acts as, empty for none. `create_version` is the version at which the user of a session of ours was
+    made, None for others, and for sessions from before they said it.
     """
 
     kind: PrincipalKind
@@ -79,6 +81,8 @@ class Principal(NamedTuple):
 
 
 ANONYMOUS = Principal(PrincipalKind.ANONYMOUS)
+OPERATOR = Principal(PrincipalKind.OPERATOR, scope=Scope.ADMIN)
+"""Whoever can write the database's file: they may do everything that a backend may."""
 
 
 class Caller(NamedTuple):

@@ -6,7 +6,7 @@ Nothing here knows gRPC. The catalogue names a canonical status (AIP-193) for ev
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum, StrEnum, unique
+from enum import Enum, IntEnum, StrEnum, unique
 
 
 @unique
@@ -161,5 +161,34 @@ def invalid(
     )
 
 
+@unique
+class ExitCode(IntEnum):
+    """How a command ends; 0 is well."""
+
+    FAULT = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    REFUSED = 4
+    UNREACHABLE = 5
+    BROKEN_OFF = 130
+
+
 class OperatorError(Exception):
-    """Something that whoever runs the server or a command has to mend; the text is one line for them to read."""
+    """Something that whoever runs the server or a command has to mend: a setting, an argument, a file.
+
+    The text is for them to read. Its subclasses say how a command that it ends exits.
+    """
+
+    exit_code: ExitCode = ExitCode.USAGE
+
+
+class UnreachableError(OperatorError):
+    """A server or a database that cannot be used now, though it was named rightly."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class RefusedError(OperatorError):
+    """Something was not done, because what it was to be done to does not allow it."""
+
+    exit_code = ExitCode.REFUSED

@@ -141,7 +141,7 @@ WRITABLE_FIELDS: Final[Mapping[Viewer, frozenset[str]]] = {
 
 
 class MethodRule(NamedTuple):
-    """Who may call a method: kinds of principal, and the scope that a secret key needs."""
+    """Who may call a method: kinds of principal, and the scope that one of a backend needs."""
 
     audience: Audience
     principals: frozenset[PrincipalKind]
@@ -176,6 +176,7 @@ _BACKEND_METHODS: Final[Mapping[str, Scope]] = {
     "ListSecretKeys": Scope.ADMIN,
     "RevokeSecretKey": Scope.ADMIN,
 }
+_BACKEND: Final = frozenset({PrincipalKind.SECRET_KEY, PrincipalKind.OPERATOR})
 _USER: Final = frozenset({PrincipalKind.USER, PrincipalKind.IDENTITY})
 _HOLDER: Final = frozenset({PrincipalKind.SIGN_UP})
 _FRONTEND_METHODS: Final[Mapping[str, frozenset[PrincipalKind]]] = {
@@ -202,10 +203,7 @@ def method_rules(profiles: ProfileAudience) -> Mapping[str, MethodRule]:
     """Return the rule of every method, by its full path (`/package.Service/Method`)."""
     backend = "/usermeta.backend.v1.BackendService/"
     frontend = "/usermeta.frontend.v1.FrontendService/"
-    secret_key = frozenset({PrincipalKind.SECRET_KEY})
-    rules = {
-        backend + name: MethodRule(Audience.BACKEND, secret_key, scope) for name, scope in _BACKEND_METHODS.items()
-    }
+    rules = {backend + name: MethodRule(Audience.BACKEND, _BACKEND, scope) for name, scope in _BACKEND_METHODS.items()}
     for name, principals in _FRONTEND_METHODS.items():
         rules[frontend + name] = MethodRule(Audience.FRONTEND, principals)
     for name in _PROFILE_METHODS:

@@ -16,6 +16,7 @@ from tests.cli_relay.receiver import Receiver, Taken, receiving
 from tests.history.support import merge
 from tests.support import Service, serving, settings
 from usermeta_server.cli import webhook
+from usermeta_server.cli.client import remote
 from usermeta_server.cli.follow import TokenFile
 from usermeta_server.cli.relay import Relay
 from usermeta_server.cli.webhook import Endpoint, decode_secret
@@ -41,8 +42,12 @@ async def relaying(
     """Run a relay until the context is left; it has its place when this begins."""
     endpoint = Endpoint(receiver.url, decode_secret(SECRET))
     deliveries = Relay(endpoint, "/test", **{"include_private": False, **options})
-    client = ClientSettings(address=service.address, key=service.admin_key)
-    task = asyncio.create_task(deliveries.run(client, TokenFile(state)))
+
+    async def run() -> None:
+        async with remote(ClientSettings(address=service.address, key=service.admin_key)) as stub:
+            await deliveries.run(stub, TokenFile(state))
+
+    task = asyncio.create_task(run())
     while not TokenFile(state).read():  # noqa: ASYNC110  # nothing says when it is there
         await asyncio.sleep(0.005)
     try:

@@ -11,14 +11,12 @@ import grpc
 import pytest
 
 from tests.rpc.methods import Subject
-from tests.support import Clock, Service, read_error, refused, request_id, serving, settings
+from tests.support import Service, read_error, refused, request_id, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.secret_key_pb2 import SCOPE_ADMIN, SCOPE_READ, SCOPE_UNSPECIFIED, SCOPE_WRITE, Scope, SecretKey
-from usermeta_server.app import open_app
-from usermeta_server.audience import Principal, PrincipalKind
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, UsermetaError
-from usermeta_server.model import SECOND, Actor
+from usermeta_server.model import Actor
 from usermeta_server.model import Scope as ModelScope
 from usermeta_server.model import SecretKey as ModelKey
 
@@ -206,25 +204,6 @@ async def test_of_two_revocations_in_one_commit_the_second_is_refused(tmp_path: 
         assert isinstance(first, ModelKey)
         assert isinstance(second, UsermetaError)
         assert second.reason is Reason.LAST_ADMIN_KEY
-
-
-async def test_a_key_is_for_everything_by_default_only_where_no_admin_key_works(tmp_path: Path) -> None:
-    """What the command line makes when no scope is said."""
-    clock, operator = Clock(), Principal(PrincipalKind.SECRET_KEY, "operator", ModelScope.ADMIN)
-    async with open_app(settings(tmp_path), clock=clock) as app:
-        keys, intent = app.use_cases.secret_keys, Intent(Actor("operator", "test"), "test")
-        assert keys.default_scope() is ModelScope.ADMIN
-        await keys.create(operator, "lower", (ModelScope.WRITE,), 0, intent)
-        assert keys.default_scope() is ModelScope.ADMIN
-        short = await keys.create(operator, "short", (ModelScope.ADMIN,), clock() + 60 * SECOND, intent)
-        assert keys.default_scope() is ModelScope.WRITE
-        clock.turn(61)
-        assert keys.default_scope() is ModelScope.ADMIN
-        clock.turn(-61)
-        await keys.revoke(short.key.id, intent)
-        assert keys.default_scope() is ModelScope.ADMIN
-        await keys.create(operator, "good", (ModelScope.ADMIN,), 0, intent)
-        assert keys.default_scope() is ModelScope.WRITE
 
 
 async def test_keys_work_after_a_restart_and_revoked_ones_do_not(tmp_path: Path) -> None:

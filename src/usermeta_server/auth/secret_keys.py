@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from usermeta_server.audience import Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import new_id
-from usermeta_server.model import Scope, SecretKey
+from usermeta_server.model import SecretKey
 
 _TOKEN: Final = re.compile(r"sk_([0-9a-v]{26})_([A-Za-z0-9_-]{43})", re.ASCII)
 
@@ -54,13 +54,6 @@ class KeyRing:
     def __len__(self) -> int:
         """Return how many keys there are, whether they work or not."""
         return len(self._keys)
-
-    def has_admin(self, now: int) -> bool:
-        """Tell whether a key with the scope for everything works at a time (microseconds)."""
-        return any(
-            Scope.ADMIN in key.scopes and not key.revoke_time and not 0 < key.expire_time <= now
-            for key in self._keys.values()
-        )
 
     def lasting_admins(self) -> tuple[str, ...]:
         """Return the ids of the keys for everything that never expire and are not revoked."""

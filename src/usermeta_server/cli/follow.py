@@ -13,12 +13,12 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from usermeta.backend.v1.backend_service_pb2 import WatchUsersRequest, WatchUsersResponse
-from usermeta_server.cli.client import backend
+from usermeta_server.cli.rpc_errors import retry_delay_of, text_of
 from usermeta_server.core.documents import normal_form
 from usermeta_server.errors import OperatorError
-from usermeta_server.settings import ClientSettings
 
 if TYPE_CHECKING:
+    from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs
     from usermeta_server.core.documents import Json
 
 _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
@@ -75,28 +75,27 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-async def follow(settings: ClientSettings, request: WatchUsersRequest) -> AsyncIterator[WatchUsersResponse]:
+async def follow(stub: "BackendServiceAsyncStub", request: WatchUsersRequest) -> AsyncIterator[WatchUsersResponse]:
     """Yield the responses of WatchUsers for ever: when the stream breaks, it goes on after the response yielded last.
 
     Raises:
-        OperatorError: the first attempt to connect fails, or the server refuses for good.
+        AioRpcError: the first attempt to connect fails, or the server refuses for good.
     """
     attempt, begun = 0, False
     while True:
+        delay = None
         try:
-            async with backend(settings) as stub:
-                stream = stub.WatchUsers(request, metadata=(("authorization", f"Bearer {settings.key}"),))
-                async for response in stream:
-                    yield response
-                    request.resume_token, request.include_snapshot = response.resume_token, False
-                    attempt, begun = 0, True
-        except OperatorError as error:
-            cause = error.__cause__
-            if not begun or not isinstance(cause, grpc.aio.AioRpcError) or cause.code() not in _PASSING:
+            async for response in stub.WatchUsers(request):
+                yield response
+                request.resume_token, request.include_snapshot = response.resume_token, False
+                attempt, begun = 0, True
+        except grpc.aio.AioRpcError as error:
+            delay = retry_delay_of(error)
+            if not begun or error.code() not in _PASSING:
                 raise
             if attempt == 0:
-                click.echo(f"usermeta: {' '.join(str(error).split())}: trying again", err=True)
-        await asyncio.sleep(backoff(attempt, _MAX_DELAY))
+                click.echo(f"usermeta: {text_of(error)}: trying again", err=True)
+        await asyncio.sleep(max(delay or 0.0, backoff(attempt, _MAX_DELAY)))
         attempt += 1
 
 

@@ -9,10 +9,8 @@ import click
 
 from usermeta.backend.v1.backend_service_pb2 import ListUserChangesRequest
 from usermeta.backend.v1.user_change_pb2 import UserChange
-from usermeta_server.cli.client import backend
+from usermeta_server.cli.connection import backend, connection_options
 from usermeta_server.cli.follow import as_json
-from usermeta_server.cli.options import given, settings_options
-from usermeta_server.settings import ClientSettings
 
 if TYPE_CHECKING:
     from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs
@@ -25,16 +23,16 @@ _MADE: Final = frozenset({UserChange.KIND_CREATED, UserChange.KIND_SIGN_UP_COMPL
 @click.command()
 @click.argument("user_id")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many changes at the most.")
-@settings_options(ClientSettings)
+@connection_options
 def history(user_id: str, limit: int, **flags: Any) -> None:  # noqa: ANN401  # as click gives them
     """Print what was written to the user USER_ID: newest first, what was and what is."""
-    asyncio.run(_print(given(ClientSettings, flags), user_id, limit))
 
+    async def run() -> None:
+        async with backend(flags) as stub:
+            async for change in _changes(stub, user_id, limit):
+                click.echo("\n".join((_title(change), *_body(change), "")))
 
-async def _print(settings: ClientSettings, user_id: str, limit: int) -> None:
-    async with backend(settings) as stub:
-        async for change in _changes(stub, user_id, limit):
-            click.echo("\n".join((_title(change), *_body(change), "")))
+    asyncio.run(run())
 
 
 async def _changes(stub: "BackendServiceAsyncStub", user_id: str, limit: int) -> AsyncIterator[UserChange]:

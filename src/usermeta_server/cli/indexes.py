@@ -1,4 +1,4 @@
-"""`usermeta indexes`: indexes on paths of documents, through a running server."""
+"""`usermeta indexes`: indexes on paths of documents."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,11 +8,7 @@ import click
 
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.metadata_index_pb2 import MetadataIndex
-from usermeta_server.cli.client import backend
-from usermeta_server.cli.options import given, settings_options
-from usermeta_server.settings import ClientSettings
-
-_options = settings_options(ClientSettings)
+from usermeta_server.cli.connection import backend, connection_options
 
 
 @click.group()
@@ -25,27 +21,27 @@ def indexes() -> None:
 
 @indexes.command("create")
 @click.argument("path")
-@_options
+@connection_options
 def create_index(path: str, **flags: Any) -> None:  # noqa: ANN401  # as click gives them
     """Begin to build an index on PATH; one that exists stays as it is.
 
-    The server builds it while it goes on serving; `usermeta indexes list` says when it is ready.
+    A server builds it while it goes on serving; `usermeta indexes list` says when it is ready.
     """
 
     async def run() -> MetadataIndex:
-        async with backend(given(ClientSettings, flags)) as stub:
+        async with backend(flags) as stub:
             return (await stub.CreateMetadataIndex(pb.CreateMetadataIndexRequest(path=path))).metadata_index
 
     click.echo(_line(asyncio.run(run())))
 
 
 @indexes.command("list")
-@_options
+@connection_options
 def list_indexes(**flags: Any) -> None:  # noqa: ANN401  # as click gives them
     """Print the indexes, by their paths: building or ready."""
 
     async def run() -> Sequence[MetadataIndex]:
-        async with backend(given(ClientSettings, flags)) as stub:
+        async with backend(flags) as stub:
             return (await stub.ListMetadataIndexes(pb.ListMetadataIndexesRequest())).metadata_indexes
 
     for index in asyncio.run(run()):
@@ -54,12 +50,12 @@ def list_indexes(**flags: Any) -> None:  # noqa: ANN401  # as click gives them
 
 @indexes.command("delete")
 @click.argument("path")
-@_options
+@connection_options
 def delete_index(path: str, **flags: Any) -> None:  # noqa: ANN401  # as click gives them
     """Drop the index on PATH."""
 
     async def run() -> None:
-        async with backend(given(ClientSettings, flags)) as stub:
+        async with backend(flags) as stub:
             await stub.DeleteMetadataIndex(pb.DeleteMetadataIndexRequest(path=path))
 
     asyncio.run(run())

@@ -1,7 +1,7 @@
 """Options made of the settings' table, so that flags, environment and help are one."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -32,10 +32,15 @@ def settings_options(kind: type[Any], *names: str) -> Callable[[F], F]:
     return decorate
 
 
-def given(kind: type[S], flags: dict[str, Any]) -> S:
+def given(kind: type[S], flags: Mapping[str, str | None]) -> S:
     """Return settings from the flags of a command and the environment.
 
     Raises:
         OperatorError: a value is not what its setting takes.
     """
     return read(kind, os.environ, flags)
+
+
+def is_given(flags: Mapping[str, str | None], *names: str) -> bool:
+    """Tell whether a flag or a variable, be it empty, gives any of these settings."""
+    return any(flags.get(name) is not None or variable(name) in os.environ for name in names)

@@ -3,23 +3,22 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
 from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
-from usermeta_server.core.documents import dump
+from usermeta_server.cli.strict_json import read_json
+from usermeta_server.core.documents import JsonObject, dump
 from usermeta_server.services.structs import to_object
 
 if TYPE_CHECKING:
     from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs
 
 PAGE_SIZE: Final = 200
-OUTPUT_ONLY: Final = ("id", "etag", "metadata_etags", "create_time", "update_time")
-"""The fields that a request's user does not bring."""
 
 
 def to_record(message: Message) -> dict[str, Any]:
@@ -44,24 +43,31 @@ def from_line(line: bytes) -> User:
     """Return the user that a line of JSON says; names as in the protos or in lower camel case.
 
     Raises:
-        ValueError: the line is no user.
+        ValueError: the line is no user, or JSON that could be read in more than one way; the text says why.
     """
-    record = orjson.loads(line)
+    record = read_json(line)
     if not isinstance(record, dict):
         raise ValueError("is not a JSON object")  # noqa: TRY004  # the line is wrong, not the argument's type
+    _check_fields(record, User.DESCRIPTOR)
     try:
         return json_format.ParseDict(record, User())
     except json_format.ParseError as error:
         raise ValueError(str(error)) from error
 
 
-def writable(user: User) -> User:
-    """Return a copy of a user without what is output only."""
-    copy = User()
-    copy.CopyFrom(user)
-    for name in OUTPUT_ONLY:
-        copy.ClearField(name)
-    return copy
+def _check_fields(record: JsonObject, message: Descriptor) -> None:
+    """Check that each member is a field of a message, and that none is there in both of its spellings."""
+    names = {spelling: field for field in message.fields for spelling in (field.name, field.json_name)}
+    seen: set[str] = set()
+    for key, value in record.items():
+        field = names.get(key)
+        if field is None:
+            raise ValueError(f"{message.name} has no field {key!r}")
+        if field.name in seen:
+            raise ValueError(f"the field {field.name!r} is there in two spellings")
+        seen.add(field.name)
+        if isinstance(value, dict) and field.message_type and not field.message_type.full_name.startswith("google."):
+            _check_fields(value, field.message_type)
 
 
 async def find(

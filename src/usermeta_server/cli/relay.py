@@ -5,17 +5,21 @@ import contextlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from usermeta.backend.v1.backend_service_pb2 import WatchUsersRequest
 from usermeta.backend.v1.user_change_pb2 import UserChange
+from usermeta_server.cli.connection import backend, connection_options
 from usermeta_server.cli.follow import TokenFile, backoff, follow
 from usermeta_server.cli.options import given, settings_options
 from usermeta_server.cli.webhook import Endpoint, Event, cloud_event, decode_secret
-from usermeta_server.errors import OperatorError
-from usermeta_server.settings import ClientSettings, RelaySettings
+from usermeta_server.errors import RefusedError
+from usermeta_server.settings import RelaySettings
+
+if TYPE_CHECKING:
+    from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs
 
 _MAX_DELAY: Final = 300.0
 """Seconds between two attempts to deliver an event, unless the receiver asks for more."""
@@ -33,7 +37,7 @@ _GONE: Final = 410
 @click.option("--include-private", is_flag=True, help="Send private documents too.")
 @click.option("--source", default="/usermeta", show_default=True, help="The CloudEvents source: which server this is.")
 @settings_options(RelaySettings)
-@settings_options(ClientSettings)
+@connection_options
 def relay(url: str, state: Path, *, include_private: bool, source: str, **flags: Any) -> None:  # noqa: ANN401  # as click gives them
     """Post each change of a user to URL, as a CloudEvent signed as Standard Webhooks has it.
 
@@ -44,7 +48,12 @@ def relay(url: str, state: Path, *, include_private: bool, source: str, **flags:
     secret = decode_secret(given(RelaySettings, flags).webhook_secret)
     with contextlib.closing(Endpoint(url, secret)) as endpoint:
         deliveries = Relay(endpoint, source, include_private=include_private)
-        asyncio.run(deliveries.run(given(ClientSettings, flags), TokenFile(state)))
+
+        async def run() -> None:
+            async with backend(flags) as stub:
+                await deliveries.run(stub, TokenFile(state))
+
+        asyncio.run(run())
 
 
 class Relay:
@@ -56,13 +65,14 @@ class Relay:
         self._source = source
         self._include_private = include_private
 
-    async def run(self, settings: ClientSettings, kept: TokenFile) -> None:
+    async def run(self, stub: "BackendServiceAsyncStub", kept: TokenFile) -> None:
         """Deliver what is written, for ever.
 
         Raises:
-            OperatorError: the server or the endpoint refuses for good.
+            AioRpcError: the server refuses for good.
+            OperatorError: the endpoint does (RefusedError), or the file of the place cannot be read or written.
         """
-        async for response in follow(settings, WatchUsersRequest(resume_token=kept.read())):
+        async for response in follow(stub, WatchUsersRequest(resume_token=kept.read())):
             await self._deliver([event.change for event in response.events])
             kept.write(response.resume_token)
 
@@ -80,7 +90,7 @@ class Relay:
                 if answer.taken:
                     break
                 if answer.status == _GONE:
-                    raise OperatorError("the endpoint answers 410: it wants no more events")
+                    raise RefusedError("the endpoint answers 410: it wants no more events")
                 if attempt == 0:
                     click.echo(f"usermeta: {event.id} is not taken ({answer.text}): it is tried again", err=True)
                 await asyncio.sleep(max(answer.retry_after, backoff(attempt, _MAX_DELAY)))

@@ -14,7 +14,7 @@ from typing import Any
 import click
 import uvloop
 
-from usermeta_server.audience import Principal, PrincipalKind
+from usermeta_server.audience import OPERATOR
 from usermeta_server.cli.options import given, settings_options
 from usermeta_server.core.writes import Intent
 from usermeta_server.logs import configure_logs
@@ -24,10 +24,7 @@ from usermeta_server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
-OPERATOR = Principal(PrincipalKind.SECRET_KEY, "operator", scope=Scope.ADMIN)
-"""Whoever can write the database's file: they may do everything."""
-OPERATOR_ACTOR = Actor("operator", "command line")
-"""The same, as history names them."""
+_ACTOR = Actor("operator", "command line")
 
 _GC_THRESHOLDS = (50_000, 20, 100)
 """When to look for garbage: calls make many objects that are gone with them, and hardly any that only that finds."""
@@ -60,6 +57,7 @@ async def _serve(settings: ServerSettings, *, rotate_session_key: bool) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
+        log.info("usermeta uses the database %s", settings.database_url)
         log.info("usermeta listens on %s", address)
         await stop.wait()
         log.info("usermeta is stopping")
@@ -71,7 +69,7 @@ async def _welcome(server: Server, address: str, *, tls: bool) -> None:
     if len(server.app.ring):
         return
     keys = server.app.use_cases.secret_keys
-    made = await keys.create(OPERATOR, "first key", (Scope.ADMIN,), 0, Intent(OPERATOR_ACTOR, "serve"))
+    made = await keys.create(OPERATOR, "first key", (Scope.ADMIN,), 0, Intent(_ACTOR, "serve"))
     click.echo(
         f"Your first secret key (admin), shown only this once:\n\n    {made.secret}\n\n"
         f"Make a user; paste into another terminal:\n\n    {_first_call(address, made.secret, tls=tls)}\n"

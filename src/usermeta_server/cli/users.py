@@ -6,25 +6,23 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 import orjson
-from google.protobuf import json_format
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Struct
 
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
-from usermeta_server.cli.client import backend
-from usermeta_server.cli.options import given, settings_options
+from usermeta_server.cli.connection import backend, connection_options
+from usermeta_server.cli.exporting import export_users
+from usermeta_server.cli.importing import import_users
 from usermeta_server.cli.records import find, to_line, to_record
+from usermeta_server.cli.strict_json import read_json
 from usermeta_server.cli.tables import Table
-from usermeta_server.cli.transfer import export_users, import_users
-from usermeta_server.settings import ClientSettings
+from usermeta_server.services.structs import fill_struct
 
 if TYPE_CHECKING:
     from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_options = settings_options(ClientSettings)
 
 _COLUMNS: Final[Mapping[str, Callable[[User], str]]] = {
     "ID": lambda user: user.id,
@@ -54,7 +52,7 @@ users.add_command(import_users)
 @click.option("--order", default="", metavar="ORDER", help="In which order, as in 'create_time desc'; by id otherwise.")
 @click.option("--limit", type=click.IntRange(min=1), help="How many at the most; all otherwise.")
 @click.option("--json", "as_json", is_flag=True, help="Print whole users, a line of JSON each, instead of a table.")
-@_options
+@connection_options
 def list_users(
     *,
     filter_text: str,
@@ -70,7 +68,7 @@ def list_users(
     table = Table(list(_COLUMNS))
 
     async def run() -> None:
-        async with backend(given(ClientSettings, flags)) as stub:
+        async with backend(flags) as stub:
             async for page in find(stub, request, limit):
                 if as_json:
                     click.echo(b"".join(map(to_line, page)), nl=False)
@@ -86,7 +84,7 @@ def list_users(
 @click.option("--external-id", help="Find the user by the id that your identity provider knows them by.")
 @click.option("--username", help="Find the user by username.")
 @click.option("--email-address", "--email", help="Find the user by email address.")
-@_options
+@connection_options
 def get_user(
     user_id: str | None,
     external_id: str | None,
@@ -101,7 +99,7 @@ def get_user(
         raise click.UsageError("say which user: USER_ID, --external-id, --username or --email-address")
 
     async def run() -> User:
-        async with backend(given(ClientSettings, flags)) as stub:
+        async with backend(flags) as stub:
             return (await stub.GetUser(pb.GetUserRequest(**chosen))).user
 
     _print(asyncio.run(run()))
@@ -119,9 +117,14 @@ def _object(_: click.Context, __: click.Parameter, text: str | None) -> Struct |
     if text is None:
         return None
     try:
-        return json_format.ParseDict(orjson.loads(text), Struct())
-    except (ValueError, AttributeError, json_format.ParseError) as error:
-        raise click.BadParameter(f"{text!r} is not a JSON object") from error
+        value = read_json(text.encode("utf-8", "surrogateescape"))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: {error}") from error
+    if not isinstance(value, dict):
+        raise click.BadParameter(f"{text!r} is not a JSON object")
+    struct = Struct()
+    fill_struct(struct, value)
+    return struct
 
 
 _TEXTS: Final = ("external_id", "username", "email_address", "first_name", "last_name", "image_url")
@@ -151,7 +154,7 @@ def _profile_options(function: F) -> F:
 )
 @click.option("--replace", is_flag=True, help="Replace each of these documents whole instead of merging into it.")
 @_profile_options
-@_options
+@connection_options
 def set_user(user_id: str, *, replace: bool, **values: Any) -> None:  # noqa: ANN401  # as click gives them
     """Change the user USER_ID, and print them as JSON.
 
@@ -165,7 +168,7 @@ def set_user(user_id: str, *, replace: bool, **values: Any) -> None:  # noqa: AN
 
     async def run() -> User:
         user = User()
-        async with backend(given(ClientSettings, values)) as stub:
+        async with backend(values) as stub:
             if profile:
                 mask = FieldMask(paths=list(profile))
                 request = pb.UpdateUserRequest(user=User(id=user_id, **profile), update_mask=mask)

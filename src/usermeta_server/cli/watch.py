@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 from usermeta.backend.v1.backend_service_pb2 import WatchUsersRequest
+from usermeta_server.cli.connection import backend, connection_options
 from usermeta_server.cli.follow import TokenFile, as_json, follow
-from usermeta_server.cli.options import given, settings_options
-from usermeta_server.settings import ClientSettings
 
 
 @click.command()
@@ -21,7 +20,7 @@ from usermeta_server.settings import ClientSettings
     type=click.Path(dir_okay=False, path_type=Path),
     help="A file that keeps the place: go on from it, and keep it up to date.",
 )
-@settings_options(ClientSettings)
+@connection_options
 def watch(*, filter_text: str, snapshot: bool, resume: Path | None, **flags: Any) -> None:  # noqa: ANN401  # as click gives them
     """Print what is written to users, one line of JSON for each event, until interrupted.
 
@@ -31,12 +30,13 @@ def watch(*, filter_text: str, snapshot: bool, resume: Path | None, **flags: Any
     kept = TokenFile(resume)
     token = kept.read()
     request = WatchUsersRequest(resume_token=token, filter=filter_text, include_snapshot=snapshot and not token)
-    asyncio.run(_print(given(ClientSettings, flags), request, kept))
 
+    async def run() -> None:
+        async with backend(flags) as stub:
+            async for response in follow(stub, request):
+                if response.events:
+                    # In ASCII: it fits every terminal, and no value can command one.
+                    click.echo("\n".join(json.dumps(as_json(event)) for event in response.events))
+                kept.write(response.resume_token)
 
-async def _print(settings: ClientSettings, request: WatchUsersRequest, kept: TokenFile) -> None:
-    async for response in follow(settings, request):
-        if response.events:
-            # In ASCII: it fits every terminal, and no value can command one.
-            click.echo("\n".join(json.dumps(as_json(event)) for event in response.events))
-        kept.write(response.resume_token)
+    asyncio.run(run())

@@ -58,10 +58,6 @@ class SecretKeys:
 
         return await self._writes.perform(intent, Reads(), change, name=lambda new: new.key.id, recall=recall)
 
-    def default_scope(self) -> Scope:
-        """Return the scope of a key for which the operator names none: admin, where nobody could get in otherwise."""
-        return Scope.WRITE if self._ring.has_admin(self._store.wall_time()) else Scope.ADMIN
-
     async def list(self, after: str, limit: int) -> Sequence[SecretKey]:
         """Return up to `limit` keys whose id is greater than `after`, oldest first."""
         return await self._store.secret_keys(after, limit)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import aiosqlite
 
-from usermeta_server.errors import OperatorError
+from usermeta_server.errors import UnreachableError
 
 
 class Migration(NamedTuple):
@@ -28,20 +28,20 @@ async def check_schema(connection: aiosqlite.Connection, newest: int) -> int:
     """Return the schema that a file has, without changing anything.
 
     Raises:
-        OperatorError: the file was written by a newer program, or is no database of this program.
+        UnreachableError: the file was written by a newer program, or is no database of this program.
     """
     ((version,),) = await connection.execute_fetchall("PRAGMA user_version")
     ((tables,),) = await connection.execute_fetchall("SELECT count(*) FROM sqlite_schema")
     if version > newest:
-        raise OperatorError(
+        raise UnreachableError(
             f"the database has schema {version}, newer than this program's {newest}: run a newer usermeta"
         )
     if version == 0 and tables:
-        raise OperatorError("the file is a database of another program")
+        raise UnreachableError("the file is a database of another program")
     if version:
         names = {row[0] for row in await connection.execute_fetchall("SELECT name FROM sqlite_schema")}
         if not {"state", "users"} <= names:
-            raise OperatorError("the file is a database of another program")
+            raise UnreachableError("the file is a database of another program")
     return int(version)
 
 

@@ -7,7 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from usermeta_server.errors import OperatorError
+from usermeta_server.errors import UnreachableError
 
 
 class Ownership:
@@ -17,7 +17,7 @@ class Ownership:
         """Take the lock, and make the database's folder and file if need be, readable by this user only.
 
         Raises:
-            OperatorError: the file cannot be written, or another process owns it.
+            UnreachableError: the file cannot be written, or another process owns it.
         """
         try:
             database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -44,9 +44,9 @@ class Ownership:
         os.close(self._descriptor)
 
 
-def _not_writable(database: Path, error: OSError) -> OperatorError:
-    return OperatorError(f"cannot write the database {database}: {error.strerror} ({error.filename})")
+def _not_writable(database: Path, error: OSError) -> UnreachableError:
+    return UnreachableError(f"cannot write the database {database}: {error.strerror} ({error.filename})")
 
 
-class DatabaseOwnedError(OperatorError):
+class DatabaseOwnedError(UnreachableError):
     """Another process owns the database."""

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import aiosqlite
 
 from usermeta_server.clock import Clock, wall_clock
-from usermeta_server.errors import OperatorError, Reason, UsermetaError
+from usermeta_server.errors import Reason, UnreachableError, UsermetaError
 from usermeta_server.model import (
     REMEMBERED_FOR,
     Change,
@@ -118,7 +118,7 @@ class SqliteStore:
         """Open the database, make it or bring its schema up to date, and begin to write.
 
         Raises:
-            OperatorError: not writable, owned by another process, no database of ours, or of a newer program.
+            UnreachableError: not writable, owned by another process, no database of ours, or of a newer program.
         """
         ownership = Ownership(path)
         connections: list[aiosqlite.Connection] = []
@@ -134,7 +134,7 @@ class SqliteStore:
                 await connection.close()
             ownership.release()
             if isinstance(error, sqlite3.Error):
-                raise OperatorError(f"cannot use the database {path}: {error}") from error
+                raise UnreachableError(f"cannot use the database {path}: {error}") from error
             raise
         writing, reading, *searching = connections
         store = cls(ownership, Connections(writing, batches, reading, searching), cache_bytes, search_seconds)
