@@ -5,10 +5,14 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+import grpc
 import pytest
 
 from tests.cli.processes import SECONDS
 from tests.cli_users.support import Json, Shell, records, shell_on
+from tests.support import bearer
+from usermeta.backend.v1 import backend_service_pb2 as pb
+from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceStub
 
 MADE_ANEW: Final = {"etag", "metadata_etags", "create_time", "update_time"}
 MANY: Final = 3000
@@ -38,6 +42,13 @@ def content(each: Json) -> Json:
     return {name: value for name, value in each.items() if name not in MADE_ANEW}
 
 
+def counted(*, updated: int | None = None, **counts: int) -> str:
+    """Return what an import of in.jsonl says of its lines; of updated ones only if it may update."""
+    shown = {"created": 0, **({} if updated is None else {"updated": updated})}
+    shown |= {"unchanged": 0, "conflicting": 0, "failed": 0} | counts
+    return f"imported in.jsonl: {', '.join(f'{count} {outcome}' for outcome, count in shown.items())}\n"
+
+
 def wait_for(shell: Shell, least: int) -> None:
     """Wait until there are so many users."""
     deadline = time.monotonic() + SECONDS
@@ -51,8 +62,8 @@ def wait_for(shell: Shell, least: int) -> None:
 def test_what_was_exported_is_imported_unchanged(own: Shell, tmp_path_factory: pytest.TempPathFactory) -> None:
     users = [user(number) for number in range(10)]
     own.write("in.jsonl", *users)
-    assert own("users", "import", "in.jsonl").err == "imported 10 users\n"
-    assert own("users", "export", "out.jsonl").err == "exported 10 users\n"
+    assert own("users", "import", "in.jsonl").said == counted(created=10)
+    assert own("users", "export", "out.jsonl").said == "exported 10 users\n"
     exported = records((own.folder / "out.jsonl").read_text())
     assert [content(each) for each in exported] == users
     assert all(each.keys() >= MADE_ANEW for each in exported)
@@ -72,21 +83,105 @@ def test_standard_input_and_output_do_too(own: Shell) -> None:
 
 def test_importing_again_changes_nothing(own: Shell) -> None:
     users = [user(number) for number in range(5)]
-    own.write("in.jsonl", *users, {"username": "without-an-id"})
-    own.good("users", "import", "in.jsonl")
+    nameless: Json = {"first_name": "Ada"}
+    own.write("in.jsonl", *users, {"username": "without-an-id"}, nameless, nameless)
+    assert own("users", "import", "in.jsonl").said == counted(created=8)
     before = own.listed()
-    assert own("users", "import", "in.jsonl").err == "imported 6 users\n"
+    assert own("users", "import", "in.jsonl").said == counted(unchanged=8)
     assert own.listed() == before
 
 
-def test_a_user_that_is_there_just_so_is_done_though_the_line_is_another(own: Shell) -> None:
-    """The line has other white space and other names, and so another request id."""
+def test_a_user_that_is_there_just_so_is_unchanged_though_the_line_is_another(own: Shell) -> None:
     own.write("in.jsonl", user(1, unsafe_metadata={"a": 1, "b": 2}))
     own.good("users", "import", "in.jsonl")
     other = {**user(1), "unsafeMetadata": {"b": 2, "a": 1.0}, "etag": "x", "createTime": "2020-01-01T00:00:00Z"}
     del other["unsafe_metadata"]
-    own.write("in.jsonl", f"  {json.dumps(other)}  ")
-    assert own("users", "import", "in.jsonl").err == "imported 1 users\n"
+    own.write("in.jsonl", f"\ufeff  {json.dumps(other)}  ")
+    assert own("users", "import", "in.jsonl").said == counted(unchanged=1)
+
+
+def test_after_a_change_a_line_conflicts_and_the_change_stays(own: Shell) -> None:
+    own.write("in.jsonl", user(1), user(2))
+    own.good("users", "import", "in.jsonl")
+    own.good("users", "set", "user_000001", "--public", '{"plan": "team"}', "--first-name", "Grace", "--not-banned")
+    ended = own("users", "import", "in.jsonl")
+    assert (ended.code, ended.out) == (4, "")
+    assert ended.said.startswith(counted(unchanged=1, conflicting=1))
+    (told,) = failed_lines(own).values()
+    assert (told["line"], told["code"]) == (1, "ALREADY_EXISTS")
+    assert all(name in told["message"] for name in ("user_000001", "first_name", "public_metadata", "banned"))
+    assert "private_metadata" not in told["message"]
+    assert own.listed("--filter", "id = user_000001")[0]["public_metadata"]["plan"] == "team"
+
+
+CHANGED: Final[list[Json]] = [
+    {"public_metadata": {"plan": "team"}},
+    {"first_name": "Grace", "last_name": "", "banned": False},
+    {"email_address": "other@example.com"},
+    {"email_address_verified": False, "username": "NAME1", "image_url": "", "unsafe_metadata": {"n": None}},
+    {"external_id": "", "private_metadata": {}, "public_metadata": {}},
+]
+
+
+@pytest.mark.parametrize("changed", CHANGED, ids="-".join)
+def test_with_update_a_user_becomes_as_the_line_says(own: Shell, changed: Json) -> None:
+    own.write("in.jsonl", user(1), user(2))
+    own.good("users", "import", "in.jsonl")
+    own.write("in.jsonl", user(1, **changed), user(2), user(3))
+    ended = own("users", "import", "in.jsonl", "--update")
+    assert (ended.code, ended.said) == (0, counted(created=1, updated=1, unchanged=1))
+    wanted = {name: value for name, value in user(1, **changed).items() if value or isinstance(value, dict)}
+    assert content(own.listed("--limit", "1")[0]) == wanted
+    assert own("users", "import", "in.jsonl", "--update").said == counted(updated=0, unchanged=3)
+
+
+def test_after_a_delete_a_line_makes_its_user_again(own: Shell) -> None:
+    own.write("in.jsonl", user(1), {"username": "bob"})
+    own.good("users", "import", "in.jsonl")
+    with grpc.insecure_channel(own.address) as channel:
+        stub = BackendServiceStub(channel)
+        for each in own.listed():
+            stub.DeleteUser(pb.DeleteUserRequest(user_id=each["id"]), metadata=bearer(own.key))
+    assert own("users", "import", "in.jsonl").said == counted(created=2)
+    assert content(own.listed("--limit", "1")[0]) == user(1)
+
+
+@pytest.mark.parametrize("kind", ["external_id", "username", "email_address"])
+def test_a_line_without_an_id_is_about_the_user_of_its_first_identifier(own: Shell, kind: str) -> None:
+    line: Json = {kind: "a@example.com", "public_metadata": {"n": 1}}
+    own.write("in.jsonl", line)
+    assert own("users", "import", "in.jsonl").said == counted(created=1)
+    own.write("in.jsonl", {**line, "public_metadata": {"n": 2}})
+    assert own("users", "import", "in.jsonl").said.startswith(counted(conflicting=1))
+    assert own("users", "import", "in.jsonl", "--update").said == counted(updated=1)
+    (found,) = own.listed()
+    assert (found[kind], found["public_metadata"]) == ("a@example.com", {"n": 2})
+
+
+def test_an_identifier_of_somebody_else_conflicts_also_with_update(own: Shell) -> None:
+    own.write("in.jsonl", user(1), user(2))
+    own.good("users", "import", "in.jsonl")
+    before = own.listed()
+    own.write("in.jsonl", user(2, username="NAME1"), user(3, external_id="idp|1"))
+    ended = own("users", "import", "in.jsonl", "--update")
+    assert ended.code == 4
+    assert ended.said.startswith(counted(updated=0, conflicting=2))
+    assert all("IDENTIFIER_TAKEN" in each["message"] for each in failed_lines(own).values())
+    assert own.listed() == before
+
+
+def test_of_lines_about_one_user_the_first_is_first(own: Shell) -> None:
+    lines = [user(1, public_metadata={"n": number}) for number in range(20)]
+    own.write("in.jsonl", *lines)
+    assert own("users", "import", "in.jsonl").said.startswith(counted(created=1, conflicting=19))
+    assert own.listed()[0]["public_metadata"] == {"n": 0}
+    assert own("users", "import", "in.jsonl", "--update").said == counted(updated=19, unchanged=1)
+    assert own.listed()[0]["public_metadata"] == {"n": 19}
+
+
+def failed_lines(shell: Shell) -> dict[int, Json]:
+    """Return what the last import of in.jsonl says of lines, by their number."""
+    return {each["line"]: each for each in records((shell.folder / "in.jsonl.errors").read_text())}
 
 
 BAD: Final[list[tuple[Json | str, str]]] = [
@@ -97,6 +192,11 @@ BAD: Final[list[tuple[Json | str, str]]] = [
     ({"id": "nobody"}, "INVALID_ARGUMENT"),
     ({"id": "user_2", "public_metadata": {"a": "x" * 9000}}, "INVALID_ARGUMENT"),
     ({"id": "user_2", "private_metadata": {"a": 2**53}}, "INVALID_ARGUMENT"),
+    ('{"id": "user_2", "id": "user_3"}', "INVALID_ARGUMENT"),
+    ('{"id": "user_2", "public_metadata": {"a": [{"b": 1, "b": 1}]}}', "INVALID_ARGUMENT"),
+    ('{"id": "user_2", "firstName": "a", "first_name": "a"}', "INVALID_ARGUMENT"),
+    ('{"id": "user_2", "public_metadata": {"a": 1e-999}}', "INVALID_ARGUMENT"),
+    ('{"id": "user_2", "public_metadata": {"a": NaN}}', "INVALID_ARGUMENT"),
     (user(1, first_name="Other"), "ALREADY_EXISTS"),
     ({"id": "user_2", "username": "NAME1"}, "ALREADY_EXISTS"),
 ]
@@ -107,9 +207,12 @@ def test_lines_that_fail_are_told_of_and_the_others_are_imported(own: Shell) -> 
     own.good("users", "import", "in.jsonl")
     own.write("in.jsonl", *(line for line, _ in BAD), "", user(3), user(4))
     ended = own("users", "import", "in.jsonl")
-    assert ended.code == 1
-    assert ended.err.splitlines() == ["imported 2 users", f"Error: {len(BAD)} lines failed: see in.jsonl.errors"]
-    failed = {each["line"]: each for each in records((own.folder / "in.jsonl.errors").read_text())}
+    assert ended.code == 4
+    assert ended.said.splitlines(keepends=True) == [
+        counted(created=2, conflicting=2, failed=len(BAD) - 2),
+        f"usermeta: {len(BAD)} lines were not imported: see in.jsonl.errors\n",
+    ]
+    failed = failed_lines(own)
     assert {number: each["code"] for number, each in failed.items()} == {
         number: code for number, (_, code) in enumerate(BAD, 1)
     }
@@ -122,10 +225,13 @@ def test_lines_that_fail_are_told_of_and_the_others_are_imported(own: Shell) -> 
 
 def test_from_standard_input_lines_that_fail_are_told_of_on_standard_error(shell: Shell) -> None:
     ended = shell.piped('nonsense\n{"first_name":"Ada"}\n', "users", "import", "-")
-    assert ended.code == 1
-    line, *rest = ended.err.splitlines()
+    assert ended.code == 4
+    line, *rest = ended.said.splitlines()
     assert json.loads(line)["line"] == 1
-    assert rest == ["imported 1 users", "Error: 1 lines failed"]
+    assert rest == [
+        "imported <stdin>: 1 created, 0 unchanged, 0 conflicting, 1 failed",
+        "usermeta: 1 lines were not imported",
+    ]
 
 
 def test_an_import_that_was_killed_and_run_again_loses_and_doubles_nobody(own: Shell) -> None:
@@ -147,8 +253,8 @@ def test_an_import_that_was_killed_and_run_again_loses_and_doubles_nobody(own: S
 def test_without_a_good_key_an_import_ends_at_once(shell: Shell) -> None:
     path = shell.write("in.jsonl", *({"id": f"user_x{number}"} for number in range(200)))
     ended = shell._replace(key="sk_nonsense")("users", "import", "in.jsonl")
-    assert (ended.code, ended.out) == (2, "")
-    (line,) = ended.err.splitlines()
+    assert (ended.code, ended.out) == (4, "")
+    (line,) = ended.said.splitlines()
     assert "UNAUTHENTICATED" in line
     assert not Path(f"{path}.errors").exists()
 
@@ -193,7 +299,7 @@ def test_what_is_no_export_is_not_gone_on_with(own: Shell) -> None:
 def test_a_file_is_replaced_only_by_a_complete_export(shell: Shell) -> None:
     path = shell.write("kept.jsonl", "kept")
     ended = shell._replace(address="127.0.0.1:1")("users", "export", "kept.jsonl")
-    assert ended.code == 2
+    assert ended.code == 5
     assert path.read_text() == "kept\n"
 
 

@@ -100,7 +100,8 @@ class Reconciler:
             ConflictError: they are there and differ; with `update` only if somebody else writes to them meanwhile.
             AioRpcError: the server refuses, or is away for longer than a restart takes.
         """
-        found = await self._find(line) or await self._create(line)
+        found = None if line.kind else await self._find(line)
+        found = found or await self._create(line)
         if found is None:
             return Outcome.CREATED
         differing = [name for name in _WRITABLE if _value(found, name) != _value(line.user, name)]
@@ -126,7 +127,7 @@ class Reconciler:
         return would_be if would_be.id else None
 
     async def _create(self, line: Line) -> User | None:
-        """Make the user of a line; return them if they have come to be there meanwhile, None otherwise."""
+        """Make the user of a line; return them if they are there already, None otherwise."""
         try:
             await self._call(self._stub.CreateUser, _creation(line))
         except grpc.aio.AioRpcError as error:
@@ -160,7 +161,9 @@ class Reconciler:
             try:
                 response = await method(request)
             except grpc.aio.AioRpcError as error:
-                if error.code() not in _PASSING or not self._reached or attempt == _RETRIES:
+                away = error.code() in _PASSING
+                self._reached = self._reached or not away
+                if not away or not self._reached or attempt == _RETRIES:
                     raise
             else:
                 self._reached = True
