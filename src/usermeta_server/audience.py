@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from usermeta_server.clock import TOLERANCE
 from usermeta_server.errors import Reason, UsermetaError
-from usermeta_server.model import Scope
+from usermeta_server.model import Actor, Scope
 
 
 @unique
@@ -83,6 +83,8 @@ class Principal(NamedTuple):
 ANONYMOUS = Principal(PrincipalKind.ANONYMOUS)
 OPERATOR = Principal(PrincipalKind.OPERATOR, scope=Scope.ADMIN)
 """Whoever can write the database's file: they may do everything that a backend may."""
+OPERATOR_ACTOR = Actor("operator", "command line")
+"""The same, as history names them."""
 
 
 class Caller(NamedTuple):
@@ -91,6 +93,12 @@ class Caller(NamedTuple):
     audience: Audience
     method: str
     principal: Principal
+
+    @property
+    def actor(self) -> Actor:
+        """The caller as history and remembered requests name them."""
+        is_operator = self.principal.kind is PrincipalKind.OPERATOR
+        return OPERATOR_ACTOR if is_operator else Actor(self.audience, str(self.principal))
 
 
 _current: ContextVar[Caller] = ContextVar("usermeta_caller")

@@ -3,10 +3,17 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from tests.cli.processes import Ended, Running, Shell, run, served
+from usermeta.backend.v1 import backend_service_pb2 as pb
+from usermeta.backend.v1.secret_key_pb2 import Scope, SecretKey
+from usermeta_server.cli.keys import _default_scope
+
+if TYPE_CHECKING:
+    from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs
 
 SECRET = re.compile(r"sk_[0-9a-v]{26}_[A-Za-z0-9_-]{43}\n")
 
@@ -178,3 +185,45 @@ def test_a_store_that_a_server_owns_is_left_alone_and_the_way_through_the_server
     assert str(server.process.pid) in line
     assert "--key" in line
     assert "--address" in line
+
+
+# Which scope a key has by default
+
+
+def key(*scopes: str, **times: int) -> SecretKey:
+    """Return a key with these scopes; times are seconds since the epoch."""
+    made = SecretKey(scopes=[Scope.Value(f"SCOPE_{scope}") for scope in scopes])
+    for name, seconds in times.items():
+        getattr(made, name).seconds = seconds
+    return made
+
+
+class Keys:
+    """A server that has keys, a page for each."""
+
+    def __init__(self, keys: list[SecretKey]) -> None:
+        self._keys = keys
+
+    async def ListSecretKeys(self, request: pb.ListSecretKeysRequest) -> pb.ListSecretKeysResponse:  # noqa: N802  # as generated
+        """Return the next page."""
+        place = int(request.page_token or 0)
+        more = str(place + 1) if place + 1 < len(self._keys) else ""
+        return pb.ListSecretKeysResponse(secret_keys=self._keys[place : place + 1], next_page_token=more)
+
+
+FAR = 1 << 40
+
+DEFAULTS = [
+    ([], "ADMIN"),
+    ([key("ADMIN")], "WRITE"),
+    ([key("ADMIN", expire_time=FAR)], "WRITE"),
+    ([key("READ"), key("WRITE"), key("READ", "ADMIN")], "WRITE"),
+    ([key("READ"), key("WRITE")], "ADMIN"),
+    ([key("ADMIN", revoke_time=1), key("ADMIN", expire_time=1)], "ADMIN"),
+]
+
+
+@pytest.mark.parametrize(("there", "scope"), DEFAULTS)
+async def test_a_key_is_for_everything_by_default_where_no_admin_key_works(there: list[SecretKey], scope: str) -> None:
+    stub = cast("BackendServiceAsyncStub", Keys(there))
+    assert (await _default_scope(stub)).name == scope

@@ -58,10 +58,12 @@ async def remote(settings: ClientSettings) -> AsyncIterator["BackendServiceAsync
     """Connect to the server's BackendService with the operator's key.
 
     Raises:
-        OperatorError: there is no key, or a file of certificates cannot be read.
+        OperatorError: there is no key, or none that can be sent, or a file of certificates cannot be read.
     """
     if not settings.key:
         raise OperatorError(f"set USERMETA_KEY (or --key) to a secret key of the server {settings.address}")
+    if not (settings.key.isascii() and settings.key.isprintable()):
+        raise OperatorError("USERMETA_KEY (or --key) holds characters that no secret key has")
     async with _channel(settings) as channel:
         authorized = cast("grpc.aio.Channel", _Authorized(channel, settings.key))
         yield backend_service_pb2_grpc.BackendServiceStub(authorized)

@@ -14,17 +14,15 @@ from typing import Any
 import click
 import uvloop
 
-from usermeta_server.audience import OPERATOR
+from usermeta_server.audience import OPERATOR, OPERATOR_ACTOR
 from usermeta_server.cli.options import given, settings_options
 from usermeta_server.core.writes import Intent
 from usermeta_server.logs import configure_logs
-from usermeta_server.model import Actor, Scope
+from usermeta_server.model import Scope
 from usermeta_server.server import Server, start_server
 from usermeta_server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
-
-_ACTOR = Actor("operator", "command line")
 
 _GC_THRESHOLDS = (50_000, 20, 100)
 """When to look for garbage: calls make many objects that are gone with them, and hardly any that only that finds."""
@@ -69,7 +67,7 @@ async def _welcome(server: Server, address: str, *, tls: bool) -> None:
     if len(server.app.ring):
         return
     keys = server.app.use_cases.secret_keys
-    made = await keys.create(OPERATOR, "first key", (Scope.ADMIN,), 0, Intent(_ACTOR, "serve"))
+    made = await keys.create(OPERATOR, "first key", (Scope.ADMIN,), 0, Intent(OPERATOR_ACTOR, "serve"))
     click.echo(
         f"Your first secret key (admin), shown only this once:\n\n    {made.secret}\n\n"
         f"Make a user; paste into another terminal:\n\n    {_first_call(address, made.secret, tls=tls)}\n"

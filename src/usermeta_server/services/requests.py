@@ -27,7 +27,7 @@ from usermeta_server.core.metadata import Edit
 from usermeta_server.core.profile import ProfileValues, check_profile
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, invalid
-from usermeta_server.model import SECOND, Actor, Document
+from usermeta_server.model import SECOND, Document
 from usermeta_server.services.structs import to_json, to_object
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def intent_of(request: Any, caller: Caller) -> Intent:  # noqa: ANN401  # any of
     Raises:
         UsermetaError: FIELD_INVALID, for a request id that is no UUID.
     """
-    actor = Actor(caller.audience, str(caller.principal))
+    actor = caller.actor
     if not request.request_id:
         return Intent(actor, caller.method, validate_only=request.validate_only)
     if not _UUID.fullmatch(request.request_id):
