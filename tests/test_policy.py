@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import USER
 from usermeta_server import policy
-from usermeta_server.audience import ANONYMOUS, Audience, Caller, Principal, PrincipalKind, current_caller
+from usermeta_server.audience import ANONYMOUS, OPERATOR, Audience, Caller, Principal, PrincipalKind, current_caller
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import SECOND, Document, Scope
 from usermeta_server.policy import MethodRule, ProfileAudience, View, Viewer, WriteGrant
@@ -212,3 +212,16 @@ def test_a_session_acts_as_its_user_or_not_at_all(
 @pytest.mark.parametrize("caller", [BACKEND_CALLER, SELF_CALLER, NOBODY])
 def test_a_user_that_is_gone_is_not_found_by_anyone(caller: Caller) -> None:
     assert reason_of(policy.admit, caller, None) is Reason.USER_NOT_FOUND
+
+
+def test_the_operator_may_call_all_that_backends_may_and_nothing_else() -> None:
+    for rule in policy.method_rules(ProfileAudience.ANYONE).values():
+        if rule.audience is Audience.BACKEND:
+            policy.authorize(rule, OPERATOR)
+        else:
+            assert reason_of(policy.authorize, rule, OPERATOR) is Reason.CREDENTIAL_INVALID
+
+
+def test_history_names_the_operator_apart_from_every_key() -> None:
+    assert Caller(Audience.BACKEND, "/any", OPERATOR).actor == ("operator", "command line")
+    assert BACKEND_CALLER.actor == ("backend", "secret_key:key_1")
