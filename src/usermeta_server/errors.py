@@ -7,8 +7,11 @@ Nothing here knows gRPC. The catalogue names a canonical status (AIP-193) for ev
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum, unique
+from functools import partial
 from typing import TypeVar
 
+K = TypeVar("K")
+V = TypeVar("V")
 T = TypeVar("T")
 
 
@@ -182,7 +185,17 @@ def all_of(parts: Sequence[Callable[[], T]]) -> list[T]:
     except UsermetaError as error:
         if not error.violations:
             raise
-        raise together(failures(parts)) from None
+    raise together(failures(parts))
+
+
+def each_of(function: Callable[[K, V], T], members: Mapping[K, V]) -> dict[K, T]:
+    """Return what a pure function makes of each member of a mapping, by its key; raises as `all_of` does."""
+    try:
+        return {key: function(key, value) for key, value in members.items()}
+    except UsermetaError as error:
+        if not error.violations:
+            raise
+    raise together(failures(partial(function, key, value) for key, value in members.items()))
 
 
 def failures(parts: Iterable[Callable[[], object]]) -> list[UsermetaError]:

@@ -32,7 +32,7 @@ from usermeta_server.core.query import parse_filter
 from usermeta_server.core.tokens import Tokens
 from usermeta_server.core.watch import WatchFilter
 from usermeta_server.core.writes import Intent
-from usermeta_server.errors import Reason, all_of, invalid, together
+from usermeta_server.errors import Reason, all_of, each_of, invalid, together
 from usermeta_server.model import SECOND, Actor, Document
 from usermeta_server.services.reading import read, reading
 from usermeta_server.services.structs import to_json, to_object
@@ -240,15 +240,12 @@ def enum_values(values: Iterable[K], known: Mapping[K, T], field: str, text: str
 
 
 def _documents(message: Message, prefix: str = "") -> Mapping[Document, JsonObject]:
-    structs = dict(_structs(message))
-    parts = [partial(to_object, struct, f"{prefix}{document}") for document, struct in structs.items()]
-    return dict(zip(structs, all_of(parts), strict=True))
+    return each_of(lambda document, struct: to_object(struct, f"{prefix}{document}"), _structs(message))
 
 
-def _structs(message: Message) -> Iterable[tuple[Document, Struct]]:
-    for document in _documents_in(cast("Hashable", type(message))):
-        if message.HasField(document):
-            yield document, getattr(message, document)
+def _structs(message: Message) -> dict[Document, Struct]:
+    names = _documents_in(cast("Hashable", type(message)))
+    return {document: getattr(message, document) for document in names if message.HasField(document)}
 
 
 @cache
@@ -263,11 +260,11 @@ def _check_representable(message: Message, prefix: str = "") -> None:
     Such a write fails in any case, within its transaction, where the limits have their place among the checks.
     """
 
-    def check(struct: Struct, field: str) -> None:
+    def check(document: Document, struct: Struct) -> None:
         # What a merge makes of nothing: a key that it removes may be any.
-        check_representable(merge_patch({}, to_object(struct, field)), field)
+        check_representable(merge_patch({}, to_object(struct, f"{prefix}{document}")), f"{prefix}{document}")
 
-    all_of([partial(check, struct, f"{prefix}{document}") for document, struct in _structs(message)])
+    each_of(check, _structs(message))
 
 
 documents_of = reading(_documents, also=_check_representable)
@@ -306,17 +303,16 @@ def patches_of(request: Message, limits: Limits) -> Mapping[Document, Edit]:
     Raises:
         UsermetaError: PATCH_INVALID, for operations that are malformed, or too many.
     """
-    given = {document: getattr(request, document) for document in _documents_in(cast("Hashable", type(request)))}
+    names = _documents_in(cast("Hashable", type(request)))
+    given = {document: operations for document in names if (operations := getattr(request, document))}
     count = sum(map(len, given.values()))
     if count > MAX_OPERATIONS:
         text = f"holds {count} operations; at most {MAX_OPERATIONS} are allowed"
         raise invalid(next(iter(given)), text, reason=Reason.PATCH_INVALID)
-    patched = [document for document in given if given[document]]
-    patches = all_of([partial(_patch, given[document], document) for document in patched])
-    return {document: _edit(patch, limits) for document, patch in zip(patched, patches, strict=True)}
+    return {document: _edit(patch, limits) for document, patch in each_of(_patch, given).items()}
 
 
-def _patch(messages: Sequence[PatchOperation], field: str) -> Patch:
+def _patch(field: str, messages: Sequence[PatchOperation]) -> Patch:
     return Patch(field, all_of([partial(_step, each, field, index) for index, each in enumerate(messages)]))
 
 
@@ -444,7 +440,7 @@ def update_of(user: Message, mask: FieldMask, fields: frozenset[str]) -> Profile
 @reading
 def _no_documents_of(user: Message, mask: FieldMask) -> None:
     text = "is changed by the metadata methods, not by UpdateUser"
-    given = [invalid(f"user.{document}", text) for document, _ in _structs(user) if not mask.paths]
+    given = [invalid(f"user.{document}", text) for document in _structs(user) if not mask.paths]
     if given:
         raise together(given)
 

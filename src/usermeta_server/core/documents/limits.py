@@ -3,12 +3,11 @@
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from usermeta_server.core.documents.canonical import MAX_NUMBER, Container, Json, JsonObject, dump, normal_form
 from usermeta_server.core.documents.json_pointer import Tokens, format_pointer, shown
-from usermeta_server.errors import Reason, UsermetaError, all_of, invalid
+from usermeta_server.errors import Reason, UsermetaError, each_of, invalid
 
 D = TypeVar("D", bound=str)
 
@@ -74,8 +73,8 @@ def seal_all(documents: Mapping[D, JsonObject], prefix: str, limits: Limits) -> 
     Raises:
         UsermetaError: as `seal` does, with a violation for each document that is refused.
     """
-    parts = [partial(seal, value, f"{prefix}{document}", limits) for document, value in documents.items()]
-    return {document: data.decode() for document, data in zip(documents, all_of(parts), strict=True)}
+    texts = each_of(lambda document, value: seal(value, f"{prefix}{document}", limits).decode(), documents)
+    return cast("dict[str, str]", texts)  # a dict is invariant in its keys
 
 
 def check_representable(document: JsonObject, field: str) -> None:
