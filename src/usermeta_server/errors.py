@@ -7,7 +7,6 @@ Nothing here knows gRPC. The catalogue names a canonical status (AIP-193) for ev
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum, unique
-from functools import partial
 from typing import TypeVar
 
 K = TypeVar("K")
@@ -174,40 +173,44 @@ def together(errors: Sequence[UsermetaError]) -> UsermetaError:
     return replace(errors[0], violations=tuple(violations))
 
 
-def all_of(parts: Sequence[Callable[[], T]]) -> list[T]:
-    """Return what each of some pure functions returns.
+def all_of(parts: Iterable[Callable[[], T]]) -> list[T]:
+    """Return what each of some functions returns.
 
     Raises:
         UsermetaError: the first one's that failed on a field, with the violations of all that did.
     """
-    try:
-        return [part() for part in parts]
-    except UsermetaError as error:
-        if not error.violations:
-            raise
-    raise together(failures(parts))
+    results, failed = [], []
+    for part in parts:
+        try:
+            results.append(part())
+        except UsermetaError as error:
+            failed.append(_of_fields(error))
+    if failed:
+        raise together(failed)
+    return results
 
 
 def each_of(function: Callable[[K, V], T], members: Mapping[K, V]) -> dict[K, T]:
-    """Return what a pure function makes of each member of a mapping, by its key; raises as `all_of` does."""
-    try:
-        return {key: function(key, value) for key, value in members.items()}
-    except UsermetaError as error:
-        if not error.violations:
-            raise
-    raise together(failures(partial(function, key, value) for key, value in members.items()))
-
-
-def failures(parts: Iterable[Callable[[], object]]) -> list[UsermetaError]:
-    """Return the errors of those of some pure functions that fail on a field."""
-    failed = []
-    for part in parts:
+    """Return what a function makes of each member of a mapping, by its key; raises as `all_of` does."""
+    results, failed = {}, []
+    for key, value in members.items():
         try:
-            part()
+            results[key] = function(key, value)
         except UsermetaError as error:
-            if error.violations:
-                failed.append(error)
-    return failed
+            failed.append(_of_fields(error))
+    if failed:
+        raise together(failed)
+    return results
+
+
+def _of_fields(error: UsermetaError) -> UsermetaError:
+    """Return an error of fields to keep, raise any other again.
+
+    It is a copy without a traceback: that would hold the frame that keeps the error, and so be a reference cycle.
+    """
+    if not error.violations:
+        raise error
+    return replace(error)
 
 
 class OperatorError(Exception):

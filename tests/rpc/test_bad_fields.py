@@ -1,5 +1,7 @@
 """A call that fails on its fields names every bad field that can be seen, at once, each with its reason."""
 
+import contextlib
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,6 +19,9 @@ from usermeta.backend.v1.document_pb2 import Document
 from usermeta.backend.v1.secret_key_pb2 import Scope
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta_server.core.documents import MAX_OPERATIONS
+from usermeta_server.errors import UsermetaError
+from usermeta_server.services.reading import read
+from usermeta_server.services.requests import documents_of, filter_of, merges_of, required
 
 NAN: Final = Struct(fields={"nan": Value(number_value=float("nan"))})
 KINDLESS: Final = Struct(fields={"none": Value(), "list": Value(list_value=ListValue(values=[Value()]))})
@@ -298,3 +303,30 @@ async def test_as_many_bad_fields_are_named_as_fit(service: Service, subject: Su
     assert refusal.fields == tuple(f"public_metadata[{index}].path" for index in range(named))
     assert int(refusal.metadata["more_violations"]) == MAX_OPERATIONS - named
     assert named > 30
+
+
+async def test_a_document_of_values_without_a_kind_is_refused_as_any_other(service: Service) -> None:
+    """However many there are: some are named, and looking for them ends."""
+    crowd = Struct(fields={"list": Value(list_value=ListValue(values=[Value()] * 500_000))})
+    create = pb.CreateUserRequest(user=backend_user.User(public_metadata=crowd))
+    refusal = await refused(service.admin.CreateUser(create), "FIELD_INVALID")
+    assert set(refusal.fields) == {"user.public_metadata"}
+
+
+def test_a_refusal_leaves_no_cyclic_garbage() -> None:
+    """Errors that are kept to be told together hold no frame that holds them."""
+
+    def fail() -> None:
+        parts = (required("", "a"), filter_of("("), documents_of(pb.MergeUserMetadataRequest(public_metadata=KINDLESS)))
+        with contextlib.suppress(UsermetaError):
+            read(*parts, merges_of(pb.MergeUserMetadataRequest(public_metadata=NAN, private_metadata=KINDLESS)))
+
+    fail()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            fail()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -1,6 +1,6 @@
 """The use cases that find users, and those about the indexes that help to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from usermeta_server.core.query import (
 )
 from usermeta_server.core.tokens import Tokens
 from usermeta_server.core.writes import Intent, Writes
-from usermeta_server.errors import Reason, UsermetaError, failures, invalid, together
+from usermeta_server.errors import Reason, UsermetaError, all_of, invalid
 from usermeta_server.ids import Stamp
 from usermeta_server.model import Document, IndexState, MetadataIndex, User
 from usermeta_server.store.base import Reads, ScanLimitError, Store, Transaction
@@ -63,9 +63,8 @@ class Search:
         Raises:
             UsermetaError: FILTER_INVALID, ORDER_INVALID; without either PAGE_TOKEN_INVALID, for it is bound to both.
         """
-        refused = failures([partial(parse_filter, filter_text), partial(parse_order, order_by)])
-        if refused:
-            raise together(refused)
+        readers: list[Callable[[], object]] = [partial(parse_filter, filter_text), partial(parse_order, order_by)]
+        all_of(readers)
         sought, order = parse_filter(filter_text), parse_order(order_by)
         bound_to = f"ListUsers {sought.canonical}\n{order.canonical}"
         return Listing(sought, order, self._place(bound_to, page_token), bound_to)

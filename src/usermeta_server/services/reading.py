@@ -4,12 +4,11 @@ What reads a field is a `Reading` until `read` carries it out, with those of all
 handler that reads fields one after the other, and would refuse the first bad one only, does not pass the type check.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from operator import call
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast, overload
 
-from usermeta_server.errors import UsermetaError, failures, together
+from usermeta_server.errors import UsermetaError, all_of, together
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,8 +18,7 @@ C = TypeVar("C")
 D = TypeVar("D")
 
 Reading: TypeAlias = partial[T]
-"""What is to be read from a request, as a `T`; a pure function, that may be called again."""
-
+"""What is to be read from a request, as a `T`."""
 
 _also: Final[dict[Callable[..., object], Callable[..., object]]] = {}
 """For what reads a field a check that counts only when the request is refused anyway: its place is further on."""
@@ -56,9 +54,17 @@ def read(*parts: Reading[Any]) -> Sequence[Any]:
         UsermetaError: the first part's that is refused, with the violations of all parts.
     """
     try:
-        return list(map(call, parts))
+        return all_of(parts)
     except UsermetaError as error:
-        if not error.violations:
+        further = [partial(_also[part.func], *part.args, **part.keywords) for part in parts if part.func in _also]
+        if not error.violations or not further:
             raise
-    further = [partial(_also[part.func], *part.args, **part.keywords) for part in parts if part.func in _also]
-    raise together([*failures(parts), *failures(further)])
+        raise together([error, *_refusals(further)]) from None
+
+
+def _refusals(checks: Iterable[Callable[[], object]]) -> Iterator[UsermetaError]:
+    for check in checks:
+        try:
+            check()
+        except UsermetaError as error:
+            yield error
