@@ -20,8 +20,9 @@ from usermeta.backend.v1.secret_key_pb2 import Scope
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta_server.core.documents import MAX_OPERATIONS
 from usermeta_server.errors import UsermetaError
+from usermeta_server.services.edits import documents_of, merges_of
 from usermeta_server.services.reading import read
-from usermeta_server.services.requests import documents_of, filter_of, merges_of, required
+from usermeta_server.services.requests import filter_of, required
 
 NAN: Final = Struct(fields={"nan": Value(number_value=float("nan"))})
 KINDLESS: Final = Struct(fields={"none": Value(), "list": Value(list_value=ListValue(values=[Value()]))})

@@ -15,35 +15,29 @@ from usermeta_server.model import HOUR, SECOND, Document, IdentifierKind, User
 from usermeta_server.policy import SIGN_UP_WRITABLE_FIELDS, WRITABLE_FIELDS, Viewer, sign_up_documents
 from usermeta_server.services.batches import MAX_REPLY, fitting, fitting_bytes, gather
 from usermeta_server.services.changes import Changes, documents_named
+from usermeta_server.services.edits import documents_of, merges_of, patches_of, replacements_of
 from usermeta_server.services.indexes import index_message, index_path_of
 from usermeta_server.services.messages import fill, put_time
 from usermeta_server.services.reading import Reading, read, reading
 from usermeta_server.services.replies import Replies
 from usermeta_server.services.requests import (
     change_id_of,
-    documents_of,
     filter_of,
     ids_of,
     intent_of,
     items_of,
-    merges_of,
     new_user_id_of,
     page_of,
     page_size_of,
-    patches_of,
-    profile_of,
-    read_mask_of,
-    replacements_of,
     required,
     resume_token_of,
-    sign_up_update_of,
     time_of,
-    update_of,
     watch_filter_of,
 )
 from usermeta_server.services.secret_keys import key_message, key_name_of, scopes_of
 from usermeta_server.services.sign_ups import with_sign_up
 from usermeta_server.services.streams import Send, send_or_end
+from usermeta_server.services.updates import profile_of, read_mask_of, sign_up_update_of, update_of
 from usermeta_server.status import to_status
 
 _FIELDS: Final = WRITABLE_FIELDS[Viewer.BACKEND]

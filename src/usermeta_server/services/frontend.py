@@ -17,21 +17,14 @@ from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Document
 from usermeta_server.policy import SIGN_UP_WRITABLE_FIELDS, WRITABLE_FIELDS, Viewer, sign_up_documents
 from usermeta_server.services.batches import gather
+from usermeta_server.services.edits import merges_of, patches_of, replacements_of
 from usermeta_server.services.messages import fill
 from usermeta_server.services.reading import Reading, read
 from usermeta_server.services.replies import Replies
-from usermeta_server.services.requests import (
-    ids_of,
-    intent_of,
-    merges_of,
-    patches_of,
-    replacements_of,
-    required,
-    sign_up_update_of,
-    update_of,
-)
+from usermeta_server.services.requests import ids_of, intent_of, required
 from usermeta_server.services.sign_ups import with_sign_up
 from usermeta_server.services.streams import Send, send_or_end
+from usermeta_server.services.updates import sign_up_update_of, update_of
 
 _FIELDS: Final = WRITABLE_FIELDS[Viewer.SELF]
 _SIGN_UP_FIELDS: Final = SIGN_UP_WRITABLE_FIELDS[Viewer.SELF]
