@@ -37,7 +37,8 @@ SYMBOLS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("{", "}"), _ANY_OF),
     **dict.fromkeys(("->", "->>", "$", "?"), _KEY),
     **dict.fromkeys(("+", "%", "<<", ">>"), _NO_SUMS),
-    **dict.fromkeys(("#", "//", "/*", "*/", ";"), _NO_COMMENT),
+    **dict.fromkeys(("#", "//", "/*", "*/"), _NO_COMMENT),
+    ";": "conditions are joined by AND, the fields of an order by a comma",
     **dict.fromkeys(("`", "“", "”", "„", "‘", "’", "«", "»"), _QUOTE),
     "::": "values have the type that they are written in: quote a string",
 }
