@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tests.auth.oidc import Oidc
 from tests.auth.spellings import other_spellings
 from tests.auth.support import NOW, refusal, trusting
+from tests.support import USER
 from usermeta_server import base64url
 from usermeta_server.auth.jws import issuer_of
 from usermeta_server.auth.session_tokens import SessionTokens, new_signing_key
@@ -46,7 +47,7 @@ async def test_an_outside_token_has_one_spelling(oidc: Oidc) -> None:
 
 def test_a_session_token_has_one_spelling() -> None:
     sessions = SessionTokens([new_signing_key(NOW)])
-    token, _ = sessions.issue("user_1", NOW, 60 * SECOND)
+    token, _ = sessions.issue(USER, NOW, 60 * SECOND)
     for _ in range(2):
         for other in other_spellings(token):
             assert issuer_of(other) is None
