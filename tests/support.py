@@ -178,13 +178,14 @@ def request_id() -> str:
 
 
 class Refusal(NamedTuple):
-    """What a client is told of an error; `fields` are those that its BadRequest names."""
+    """What a client is told of an error; `fields` are those that its BadRequest names, `reasons` why, one for each."""
 
     code: grpc.StatusCode
     message: str
     reason: str
     metadata: Mapping[str, str]
     fields: tuple[str, ...]
+    reasons: tuple[str, ...]
 
 
 def read_status(status: Status) -> Refusal:
@@ -193,11 +194,13 @@ def read_status(status: Status) -> Refusal:
     infos, bad_requests = _details(status, ErrorInfo), _details(status, BadRequest)
     (info,) = infos
     assert info.domain == "usermeta"
-    fields = tuple(violation.field for each in bad_requests for violation in each.field_violations)
+    violations = [violation for each in bad_requests for violation in each.field_violations]
+    fields, reasons = tuple(each.field for each in violations), tuple(each.reason for each in violations)
+    assert reasons[:1] in {(), (info.reason,)}
     assert len(bad_requests) == (code is grpc.StatusCode.INVALID_ARGUMENT), f"{info.reason}: {status}"
     assert bool(fields) == bool(bad_requests)
     assert len(status.details) == 1 + len(bad_requests)
-    return Refusal(code, status.message, info.reason, dict(info.metadata), fields)
+    return Refusal(code, status.message, info.reason, dict(info.metadata), fields, reasons)
 
 
 def _details(status: Status, kind: Callable[[], Any]) -> list[Any]:

@@ -4,9 +4,14 @@ Nothing here knows gRPC. The catalogue names a canonical status (AIP-193) for ev
 `interceptors/status.py` is the one place that turns it into a status on the wire.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum, StrEnum, unique
+from typing import TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+T = TypeVar("T")
 
 
 @unique
@@ -105,10 +110,11 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One bad field of a request: its path in the request (proto field names) and what is wrong."""
+    """One bad field of a request: its path in the request (proto field names), what is wrong, and the reason."""
 
     field: str
     description: str
+    reason: Reason
 
 
 @dataclass(eq=False)
@@ -140,7 +146,7 @@ class UsermetaError(Exception):
             if "field" in self.metadata
             else self.metadata
         )
-        violations = tuple(Violation(f"{prefix}.{each.field}", each.description) for each in self.violations)
+        violations = tuple(replace(each, field=f"{prefix}.{each.field}") for each in self.violations)
         return replace(self, metadata=moved, violations=violations)
 
     def of_item(self, index: int) -> "UsermetaError":
@@ -157,8 +163,54 @@ def invalid(
         reason,
         f"{field_path}: {description}",
         {"field": field_path, **{key: str(value) for key, value in metadata.items()}},
-        (Violation(field_path, description),),
+        (Violation(field_path, description, reason),),
     )
+
+
+def together(errors: Sequence[UsermetaError]) -> UsermetaError:
+    """Return the first of some errors, at least one, with the violations of all: every bad field is named at once."""
+    violations = dict.fromkeys(violation for each in errors for violation in each.violations)
+    return replace(errors[0], violations=tuple(violations))
+
+
+def all_of(parts: Iterable[Callable[[], T]]) -> list[T]:
+    """Return what each of some functions returns.
+
+    Raises:
+        UsermetaError: the first one's that failed on a field, with the violations of all that did.
+    """
+    results, failed = [], []
+    for part in parts:
+        try:
+            results.append(part())
+        except UsermetaError as error:
+            failed.append(_of_fields(error))
+    if failed:
+        raise together(failed)
+    return results
+
+
+def each_of(function: Callable[[K, V], T], members: Mapping[K, V]) -> dict[K, T]:
+    """Return what a function makes of each member of a mapping, by its key; raises as `all_of` does."""
+    results, failed = {}, []
+    for key, value in members.items():
+        try:
+            results[key] = function(key, value)
+        except UsermetaError as error:
+            failed.append(_of_fields(error))
+    if failed:
+        raise together(failed)
+    return results
+
+
+def _of_fields(error: UsermetaError) -> UsermetaError:
+    """Return an error of fields to keep, raise any other again.
+
+    It is a copy without a traceback: that would hold the frame that keeps the error, and so be a reference cycle.
+    """
+    if not error.violations:
+        raise error
+    return replace(error)
 
 
 @unique

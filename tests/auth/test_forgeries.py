@@ -9,7 +9,7 @@ import pytest
 
 from tests.auth.oidc import Oidc, public_jwk, public_pem, segment
 from tests.auth.support import NOW, ROGUE, refusal, trusting
-from usermeta_server.auth.outside_tokens import MAX_TOKEN
+from usermeta_server.auth.jws import MAX_TOKEN
 from usermeta_server.errors import Reason
 
 

@@ -55,6 +55,25 @@ def test_a_table_says_what_an_issuer_is(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("party", "expected"), [("'https://a'", ("https://a",)), ("['https://a', 'b']", ("https://a", "b"))]
+)
+def test_an_issuer_may_name_the_authorized_party_in_place_of_an_audience(
+    party: str, expected: tuple[str, ...], tmp_path: Path
+) -> None:
+    """A string or a list, with an audience or without; leeway and age of keys are settings of the issuer, too."""
+    path = tmp_path / "issuers.toml"
+    more = f"\nauthorized_party = {party}\nleeway = 0\nmax_age = 3600"
+    path.write_text(toml(without("audience")) + more)
+    (issuer,) = load_issuers(path)
+    assert (issuer.audience, issuer.authorized_party, issuer.leeway, issuer.max_age) == (None, expected, 0, 3600)
+    path.write_text(toml(FIRST) + more)
+    assert load_issuers(path)[0].audience == "app"
+    path.write_text(toml(FIRST))
+    (issuer,) = load_issuers(path)
+    assert (issuer.authorized_party, issuer.leeway, issuer.max_age) == ((), 10, 600)
+
+
 def test_one_issuer_needs_no_prefix(tmp_path: Path) -> None:
     """The external id of a lone issuer's user is the subject itself."""
     path = tmp_path / "issuers.toml"
@@ -80,6 +99,22 @@ def test_plain_http_to_this_host(host: str, tmp_path: Path) -> None:
 
 
 MISTAKES: list[tuple[str, str]] = [
+    (toml(without("audience")), "[[issuer]] 1: audience: is missing, and so is authorized_party"),
+    (toml(without("audience")) + "\nauthorized_party = []", "[[issuer]] 1: authorized_party: []: must name one"),
+    (toml(FIRST) + "\nauthorized_party = ['']", "[[issuer]] 1: authorized_party: '': must be a string"),
+    (toml(FIRST) + "\nauthorized_party = ['a', 1]", "[[issuer]] 1: authorized_party: 1: must be a string"),
+    *(
+        (f"{toml(FIRST)}\n{key} = {value}", f"[[issuer]] 1: {key}: {told}: must be a whole number of seconds between")
+        for key, value, told in [
+            ("leeway", "-1", "-1"),
+            ("leeway", "301", "301"),
+            ("leeway", "true", "True"),
+            ("leeway", "1.5", "1.5"),
+            ("leeway", "'10'", "'10'"),
+            ("max_age", "59", "59"),
+            ("max_age", "86401", "86401"),
+        ]
+    ),
     ("", "needs one [[issuer]] table or more"),
     ("issuer = []", "needs one [[issuer]] table or more"),
     ("[issuer]\naudience = 'a'", "needs one [[issuer]] table or more"),

@@ -1,19 +1,18 @@
 """The keys of an issuer: when they are fetched, what is kept, and which are fit."""
 
 import asyncio
-import io
+import contextlib
 import logging
-import threading
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from tests.auth.oidc import PATIENCE, Clock, Oidc, private_key, public_jwk
 from tests.auth.support import key_set
-from usermeta_server.auth import jwks
 from usermeta_server.auth.issuers import Issuer
-from usermeta_server.auth.jwks import MAX_AGE, MAX_BYTES, PAUSE
+from usermeta_server.auth.jwks import MAX_BYTES, PAUSE
 
 
 async def test_keys_are_cached(oidc: Oidc, clock: Clock) -> None:
@@ -82,7 +81,7 @@ async def test_nobody_waits_for_a_slow_issuer_but_who_needs_it(oidc: Oidc, clock
     async with key_set(oidc.trusted(), clock) as keys:
         known = await keys.key("k1")
         oidc.rotate("k2")
-        clock.now += MAX_AGE
+        clock.now += oidc.trusted().max_age
         with oidc.slow():
             newcomer = asyncio.create_task(keys.key("k2"))
             await oidc.asked()
@@ -101,26 +100,73 @@ async def test_a_fetch_takes_no_longer_than_its_time(oidc: Oidc, clock: Clock) -
         assert await keys.key("k1")
 
 
-async def test_a_fetch_that_hangs_elsewhere(oidc: Oidc, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Callers are let go in time even if what hangs knows of no time, as a resolver of names does."""
-    release = threading.Event()
-    load = jwks._load
+ANSWER = b"HTTP/1.1 200 OK\r\n"
+TRICKLES: dict[str, tuple[str, bytes, bytes]] = {
+    "the greeting of TLS": ("https", b"", b""),
+    "the greeting of TLS, byte by byte": ("https", b"", b"\x16"),
+    "headers": ("http", ANSWER, b"x: y\r\n"),
+    "one long header": ("http", ANSWER + b"x: ", b"y"),
+    "interim answers": ("http", b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "the body": ("http", ANSWER + b"Content-Length: 200000\r\n\r\n", b" "),
+    "chunks": ("http", ANSWER + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+}
 
-    def hang(issuer: Issuer, timeout: float) -> jwks.Keys:
-        release.wait(PATIENCE)
-        return load(issuer, timeout)
 
-    monkeypatch.setattr(jwks, "_load", hang)
-    async with key_set(oidc.trusted(), clock, patience=0.05) as keys:
+@pytest.mark.parametrize("name", TRICKLES)
+async def test_a_fetch_ends_in_time_whatever_trickles(name: str, clock: Clock) -> None:
+    """Callers are let go, and nothing is left of the fetch: the issuer sees its connection end."""
+    scheme, first, drop = TRICKLES[name]
+    connected: set[asyncio.StreamWriter] = set()
+
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(drop)
+                await writer.drain()
+                await asyncio.sleep(0.005)
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.add(writer)
+        dripping = asyncio.create_task(drip(writer))
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(4096):
+                pass
+        dripping.cancel()
+        writer.transport.abort()
+        connected.remove(writer)
+
+    async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        issuer = Issuer("slow", "app", "RS256", f"{scheme}://127.0.0.1:{port}/")
+        async with key_set(issuer, clock, patience=0.5) as keys:
+            assert await keys.key("k1") is None
+            assert not keys.reachable
+            async with asyncio.timeout(PATIENCE * 2):
+                while connected:  # noqa: ASYNC110  # the condition is another task's
+                    await asyncio.sleep(0.01)
+
+
+async def test_a_fetch_that_hangs_in_the_look_up_of_a_name(
+    oidc: Oidc, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers are let go in time even if a resolver of names knows of none."""
+    loop = asyncio.get_running_loop()
+    release = asyncio.Event()
+    resolve = loop.getaddrinfo
+
+    async def hang(*args: Any, **kwargs: Any) -> object:  # noqa: ANN401  # whatever the loop asks for
+        await release.wait()
+        return await resolve(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "getaddrinfo", hang)
+    named = Issuer("named", "app", "RS256", oidc.url.replace("127.0.0.1", "localhost"))
+    async with key_set(named, clock, patience=0.05) as keys:
         assert await keys.key("k1") is None
         assert (keys.reachable, oidc.requests) == (False, 0)
-        release.set()
-
-
-def test_a_body_that_comes_too_slowly() -> None:
-    """The body as a whole has a time, for a socket's is for each part of it."""
-    with pytest.raises(TimeoutError):
-        jwks._read_all(io.BytesIO(b"x"), timeout=-1)
+    release.set()
+    async with key_set(named, clock) as keys:
+        assert await keys.key("k1")
 
 
 async def test_keys_are_kept_when_the_issuer_is_down(
@@ -130,7 +176,7 @@ async def test_keys_are_kept_when_the_issuer_is_down(
     async with key_set(oidc.trusted(), clock) as keys:
         known = await keys.key("k1")
         oidc.down()
-        clock.now += MAX_AGE
+        clock.now += oidc.trusted().max_age
         assert await keys.key("k2") is None
         assert await keys.key("k1") == known
         assert (keys.reachable, keys.version) == (False, 1)
@@ -146,7 +192,7 @@ async def test_a_withdrawn_key_stops_working(oidc: Oidc, clock: Clock) -> None:
     async with key_set(oidc.trusted(), clock) as keys:
         assert await keys.key("k1")
         oidc.rotate("k2")
-        clock.now += MAX_AGE - 0.1
+        clock.now += oidc.trusted().max_age - 0.1
         assert (keys.overdue, await keys.key("k1") is not None, oidc.requests) == (False, True, 1)
         clock.now += 0.1
         with oidc.slow():
@@ -155,6 +201,15 @@ async def test_a_withdrawn_key_stops_working(oidc: Oidc, clock: Clock) -> None:
         assert await keys.key("k2")
         assert await keys.key("k1") is None
         assert oidc.requests == 2
+
+
+async def test_how_long_a_withdrawn_key_stays_good_is_the_issuers_setting(oidc: Oidc, clock: Clock) -> None:
+    async with key_set(oidc.trusted(max_age=60), clock) as keys:
+        assert await keys.key("k1")
+        clock.now += 59.9
+        assert not keys.overdue
+        clock.now += 0.1
+        assert keys.overdue
 
 
 async def test_closing_ends_a_fetch(oidc: Oidc, clock: Clock) -> None:

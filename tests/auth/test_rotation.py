@@ -4,7 +4,7 @@ import asyncio
 
 from tests.auth.oidc import Clock, Oidc, public_jwk
 from tests.auth.support import NOW, ROGUE, refusal, trusting
-from usermeta_server.auth.jwks import MAX_AGE, PAUSE
+from usermeta_server.auth.jwks import PAUSE
 from usermeta_server.errors import Reason
 
 
@@ -40,7 +40,7 @@ async def test_a_withdrawn_key_takes_its_tokens_with_it(oidc: Oidc, clock: Clock
         token = oidc.token(NOW)
         assert await tokens.authenticate(token, NOW)
         oidc.rotate("k2")
-        clock.now += MAX_AGE
+        clock.now += oidc.trusted().max_age
         assert tokens.cached(token, NOW) is None
         assert await tokens.authenticate(token, NOW)
         await refusal(tokens, oidc.token(NOW, {"kid": "k3"}))  # waits for the fetch that the call before began
@@ -53,7 +53,7 @@ async def test_an_issuer_that_is_down(oidc: Oidc, clock: Clock) -> None:
         old = oidc.token(NOW)
         assert await tokens.authenticate(old, NOW)
         oidc.down()
-        clock.now += MAX_AGE
+        clock.now += oidc.trusted().max_age
         error = await refusal(tokens, oidc.token(NOW, {"kid": "k2"}))
         assert (error.reason, error.metadata) == (Reason.CREDENTIAL_INVALID, {"issuer": oidc.issuer})
         assert tokens.cached(old, NOW)

@@ -118,7 +118,7 @@ def model_apply(document: JsonObject, operations: list[Operation]) -> Any:  # no
     """Apply operations in place to a copy; every value taken or given is copied whole."""
     root: list[Any] = [copy.deepcopy(document)]
     for each in operations:
-        path, source, value = each.path, each.from_path, copy.deepcopy(each.value)
+        path, source, value = str(each.path), each.from_path, copy.deepcopy(each.value)
         if each.op in {Op.MOVE, Op.COPY} and source is not None:
             value = copy.deepcopy(model_get(root[0], source))
         if each.op is Op.MOVE and source is not None and source != path:

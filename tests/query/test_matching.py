@@ -141,11 +141,26 @@ FIELD_CASES = [
     ("email_address_verified:*", False),
     ("email_address_verified = false", True),
     ("etag = e1 metadata_etags.public_metadata = p1", True),
+    *(
+        (f'create_time {operator} "2023-11-14T22:13:20.{fraction}Z"', truth)
+        for operator, truths in {
+            ">": (True, False, False),
+            ">=": (True, True, False),
+            "<": (False, False, True),
+            "<=": (False, True, True),
+            "=": (False, True, False),
+            "!=": (True, False, True),
+            ":": (False, True, False),
+        }.items()
+        for fraction, truth in zip(("249999999", "250000000", "250000001"), truths, strict=True)
+    ),
     ('create_time = "2023-11-14T22:13:20.25Z"', True),
     ('create_time = "2023-11-14T23:13:20.250000000+01:00"', True),
     ('create_time < "2023-11-14t22:13:20.250001z"', True),
     ('create_time > "2023-11-14T22:13:20.25Z"', False),
     ('create_time:"2023-11-14T22:13:20.25Z"', True),
+    ('create_time > "2023-11-14"', True),
+    ('create_time >= "2023-11-15"', False),
     ("create_time:*", True),
     ("-create_time:*", False),
     ("str", True),

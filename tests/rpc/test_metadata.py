@@ -8,8 +8,9 @@ import pytest
 
 from tests.rpc.methods import Subject
 from tests.rpc.requests import merge, operations, patch, replace
-from tests.support import Service, document, refused, struct
+from tests.support import Service, document, refused, request_id, struct
 from usermeta.backend.v1 import backend_service_pb2 as pb
+from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta_server.core.documents import equal
 
@@ -80,20 +81,43 @@ async def test_documents_given_to_create_are_taken_whole(service: Service) -> No
     assert document(user.private_metadata) == {"a": None, "b": {"c": None}}
 
 
-NO_DOCUMENT: Final = ("MergeUserMetadata", "ReplaceUserMetadata", "PatchUserMetadata")
+VERBS: Final = ("MergeUserMetadata", "ReplaceUserMetadata", "PatchUserMetadata")
 
 
-@pytest.mark.parametrize("name", NO_DOCUMENT)
+@pytest.mark.parametrize("name", VERBS[:2])
 async def test_a_write_without_a_document_is_refused(service: Service, subject: Subject, name: str) -> None:
     """Absent and empty differ: a write that names no document is a mistake."""
     request = getattr(pb, f"{name}Request")(user_id=subject.user_id)
-    refusal = await refused(getattr(service.admin, name)(request))
-    assert refusal.reason == ("PATCH_INVALID" if name.startswith("Patch") else "FIELD_INVALID")
+    assert (await refused(getattr(service.admin, name)(request), "FIELD_INVALID")).fields == ("metadata",)
     frontend = service.frontend(subject.session)
-    await refused(getattr(frontend, name)(getattr(frontend_pb, f"{name}Request")()), refusal.reason)
+    await refused(getattr(frontend, name)(getattr(frontend_pb, f"{name}Request")()), "FIELD_INVALID")
 
 
-@pytest.mark.parametrize("name", NO_DOCUMENT)
+async def test_an_empty_patch_changes_nothing(service: Service, subject: Subject) -> None:
+    before = await service.get(subject.user_id)
+    changes = await service.admin.ListUserChanges(pb.ListUserChangesRequest(user_id=subject.user_id))
+    empty = patch(subject.user_id)
+    empty.request_id = request_id()
+    for _ in range(2):
+        assert (await service.admin.PatchUserMetadata(empty)).user == before
+    reply = await service.frontend(subject.session).PatchUserMetadata(frontend_pb.PatchUserMetadataRequest())
+    assert reply.user.metadata_etags.unsafe_metadata == before.metadata_etags.unsafe_metadata
+    assert await service.get(subject.user_id) == before
+    assert await service.admin.ListUserChanges(pb.ListUserChangesRequest(user_id=subject.user_id)) == changes
+
+
+async def test_an_empty_patch_is_checked_as_any_other(service: Service, subject: Subject) -> None:
+    await refused(service.admin.PatchUserMetadata(patch("")), "FIELD_INVALID")
+    await refused(service.admin.PatchUserMetadata(patch("user_nobody")), "USER_NOT_FOUND")
+    stale = patch(subject.user_id)
+    stale.expected_etags.private_metadata = "stale"
+    await refused(service.admin.PatchUserMetadata(stale), "ETAG_MISMATCH")
+    await service.admin.UpdateUser(pb.UpdateUserRequest(user=User(id=subject.user_id, banned=True)))
+    banned = service.frontend(subject.session).PatchUserMetadata(frontend_pb.PatchUserMetadataRequest())
+    await refused(banned, "USER_BANNED")
+
+
+@pytest.mark.parametrize("name", VERBS)
 async def test_a_write_names_its_user(service: Service, subject: Subject, name: str) -> None:
     makers = {"MergeUserMetadata": merge, "ReplaceUserMetadata": replace}
     steps = [{"op": "add", "path": "/a", "value": 1}]
@@ -164,10 +188,14 @@ async def test_a_failing_operation_writes_nothing_and_is_named(
 MALFORMED: Final[list[Mapping[str, Any]]] = [
     {"op": "unspecified", "path": "/a"},
     {"op": "add", "path": "/a"},
-    {"op": "remove", "path": "/a", "value": 1},
     {"op": "move", "path": "/a"},
     {"op": "copy", "path": "/a"},
-    {"op": "add", "path": "/a", "from": "/b", "value": 1},
+    {"op": "move", "from": "/a"},
+    {"op": "add", "value": {}},
+    {"op": "remove"},
+    {"op": "replace", "value": {}},
+    {"op": "test", "value": {}},
+    {"op": "increment", "value": 1},
     {"op": "add", "path": "a", "value": 1},
     {"op": "add", "path": "/a~2", "value": 1},
     {"op": "move", "from": "/a", "path": "/a/b"},
@@ -185,6 +213,30 @@ async def test_an_operation_that_is_not_well_formed_is_named(
     )
     assert refusal.metadata["field"].startswith("public_metadata")
     assert "[1]" in refusal.fields[0] or refusal.metadata.get("index") == "1"
+
+
+async def test_a_patch_without_a_path_leaves_the_document_as_it_is(service: Service, subject: Subject) -> None:
+    """An absent path is not the root, whose path is empty; both are seen on the wire."""
+    steps = operations({"op": "replace", "value": {"all": "new"}})
+    request = pb.PatchUserMetadataRequest(user_id=subject.user_id, public_metadata=steps)
+    before = await service.get(subject.user_id)
+    refusal = await refused(service.admin.PatchUserMetadata(request), "PATCH_INVALID")
+    assert refusal.fields == ("public_metadata[0].path",)
+    assert await service.get(subject.user_id) == before
+    own = frontend_pb.PatchUserMetadataRequest(unsafe_metadata=steps)
+    await refused(service.frontend(subject.session).PatchUserMetadata(own), "PATCH_INVALID")
+    request.public_metadata[0].path = ""
+    user = (await service.admin.PatchUserMetadata(request)).user
+    assert document(user.public_metadata) == {"all": "new"}
+
+
+async def test_a_member_that_an_operation_does_not_need_is_ignored(service: Service, subject: Subject) -> None:
+    steps = [
+        {"op": "add", "path": "/a", "from": "no pointer", "value": 1},
+        {"op": "remove", "path": "/plan", "value": 1},
+    ]
+    user = (await service.admin.PatchUserMetadata(patch(subject.user_id, public_metadata=steps))).user
+    assert document(user.public_metadata) == {"a": 1}
 
 
 async def test_a_patch_has_at_most_100_operations_over_all_documents(service: Service, subject: Subject) -> None:

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.auth.spellings import other_spellings
 from tests.rpc.methods import Subject
 from tests.support import Service, refused
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
@@ -160,3 +161,12 @@ NONSENSE: Final = ("a.b.c", "..", ".", "e30.e30.e30", "W10.W10.W10", "bnVsbA.bnV
 @pytest.mark.parametrize("token", NONSENSE)
 async def test_nonsense_is_no_token(service: Service, token: str) -> None:
     await refused(service.frontend(token).GetUser(ME), "CREDENTIAL_INVALID")
+
+
+async def test_another_spelling_of_a_good_token_is_none(service: Service, subject: Subject) -> None:
+    """Neither our own nor an outside issuer's; also when the token itself was taken just before."""
+    for token in (subject.session, subject.identity):
+        assert (await service.frontend(token).GetUser(ME)).user.id == subject.user_id
+        for other in other_spellings(token):
+            if other.isascii() and other.isprintable() and other.strip() == other:  # what a header can hold
+                await refused(service.frontend(other).GetUser(ME), "CREDENTIAL_INVALID")

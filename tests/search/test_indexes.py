@@ -28,10 +28,12 @@ from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta_server.app import open_app
 from usermeta_server.core.writes import Intent
-from usermeta_server.model import Actor, IndexState
+from usermeta_server.model import Actor, Document, IndexState
 from usermeta_server.model import User as ModelUser
+from usermeta_server.store.query import DocumentPath
 
 PLAN: Final = "public_metadata.plan"
+PLAN_PATH: Final = DocumentPath(Document.PUBLIC, ("plan",))
 TAGS: Final = "public_metadata.tags"
 TERMS: Final = "unsafe_metadata.terms"
 INTENT: Final = Intent(Actor("operator", "test"), "test")
@@ -219,7 +221,7 @@ async def test_writes_meet_an_index_that_is_half_built(tmp_path: Path) -> None:
     """What is written before the builder comes by, and behind its back, is in the index; what is deleted is not."""
     async with open_app(settings(tmp_path)) as app:
         await put(app.store, some(30))
-        await app.use_cases.search.create_index(PLAN, INTENT)
+        await app.use_cases.search.create_index(PLAN_PATH, INTENT)
         await app.store.build_indexes(10)
         await put(app.store, [each._replace(public_metadata='{"plan":"new"}') for each in some(30)[5:15]])
         await app.use_cases.users.delete("user_0002", "", INTENT)
@@ -238,7 +240,7 @@ async def test_writes_meet_an_index_that_is_half_built(tmp_path: Path) -> None:
 async def test_building_goes_on_after_a_restart(tmp_path: Path) -> None:
     async with open_app(settings(tmp_path)) as app:
         await put(app.store, some(30))
-        await app.use_cases.search.create_index(PLAN, INTENT)
+        await app.use_cases.search.create_index(PLAN_PATH, INTENT)
         assert await app.store.build_indexes(10) == 10
     assert 0 < len(kept_entries(tmp_path / "usermeta.db")) < 30
     async with serving(settings(tmp_path)) as service:
@@ -254,10 +256,10 @@ async def test_building_goes_on_after_a_restart(tmp_path: Path) -> None:
 async def test_dropping_goes_on_after_a_restart(tmp_path: Path) -> None:
     async with open_app(settings(tmp_path)) as app:
         await put(app.store, some(30))
-        await app.use_cases.search.create_index(PLAN, INTENT)
+        await app.use_cases.search.create_index(PLAN_PATH, INTENT)
         while await app.store.build_indexes(10):
             pass
-        await app.use_cases.search.delete_index(PLAN, INTENT)
+        await app.use_cases.search.delete_index(PLAN_PATH, INTENT)
         assert await app.store.build_indexes(10) == 10
     assert len(kept_entries(tmp_path / "usermeta.db")) == 20
     async with serving(settings(tmp_path)) as service:

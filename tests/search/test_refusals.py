@@ -45,7 +45,7 @@ ORDERS: Final = [
     ("username up", 10),
     ("username,", 10),
     ("username desc, username", 16),
-    ("username; id", 1),
+    ("username; id", 9),
     (", id", 1),
 ]
 

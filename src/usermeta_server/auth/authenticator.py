@@ -1,20 +1,16 @@
 """From a call's `authorization` header to its principal: which credentials each audience takes."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
 
 from usermeta_server.audience import ANONYMOUS, Audience, Identity, Principal, PrincipalKind
-from usermeta_server.auth.outside_tokens import OutsideTokens, issuer_of
+from usermeta_server.auth.jws import MAX_TOKEN, issuer_of
+from usermeta_server.auth.outside_tokens import OutsideTokens
 from usermeta_server.auth.secret_keys import KeyRing
 from usermeta_server.auth.session_tokens import ISSUER, SessionTokens
 from usermeta_server.auth.sign_up_tokens import PREFIX, SignUpTokens
 from usermeta_server.clock import Clock
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Identifier, IdentifierKind, User
-
-_MAX_TOKEN: Final = 8192
-"""Characters of a credential; a JWT of an identity provider has one or two thousand."""
-
 
 FindUser = Callable[[Identifier], Awaitable[User | None]]
 
@@ -93,6 +89,6 @@ def _bearer_token(headers: Sequence[str | bytes]) -> str:
     header = headers[0]
     text = header if isinstance(header, str) else header.decode("ascii", "replace")
     scheme, _, token = text.partition(" ")
-    if scheme.lower() != "bearer" or not token or len(token) > _MAX_TOKEN:
+    if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN:
         raise UsermetaError(Reason.CREDENTIAL_INVALID)
     return token

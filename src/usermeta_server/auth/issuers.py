@@ -2,20 +2,27 @@
 
 [[issuer]]
 issuer = "https://login.example.com"                          # the tokens' `iss`, to the letter
-audience = "my-app"                                           # what their `aud` has to name
+audience = "my-app"                                           # what their `aud` has to name; or, and
+authorized_party = ["https://app.example.com"]                # whom their `azp` has to name: one of these, or a string
 algorithm = "RS256"                                           # the only one that is taken
 jwks = "https://login.example.com/.well-known/jwks.json"      # or a file, relative to this one
 subject_claim = "sub"                                         # the rest may be left out
 prefix = ""                                                   # of external ids; distinct if issuers are several
 email_claim = "email"
 verified_claim = "email_verified"
+leeway = 10                                                   # seconds that its clock may be from ours
+max_age = 600                                                 # seconds that a key which was withdrawn stays good
+
+Clerk's tokens name no audience but an authorized party. With both keys both have to be right; a token that names an
+audience is refused where none is expected, for it is meant for somebody else (RFC 7519, section 4.1.3).
 """
 
 import os
 import tomllib
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from itertools import permutations
 from pathlib import Path
@@ -41,16 +48,21 @@ class Issuer:
     """A trusted issuer: what its tokens have to say, where its keys are, and which claims mean what.
 
     `jwks` is a URL, or the path of a file. A user's external id is `prefix` and the claim named `subject_claim`.
+    `audience` is None for tokens without; `authorized_party` is empty where it does not matter. `leeway` and `max_age`
+    are seconds.
     """
 
     issuer: str
-    audience: str
+    audience: str | None
     algorithm: str
     jwks: str | Path
     subject_claim: str = "sub"
     prefix: str = ""
     verified_claim: str = "email_verified"
     email_claim: str = "email"
+    authorized_party: tuple[str, ...] = ()
+    leeway: int = 10
+    max_age: int = 600
 
 
 def load_issuers(path: Path) -> tuple[Issuer, ...]:
@@ -90,7 +102,12 @@ def _issuer(path: Path, number: int, table: object) -> Issuer:
     for key in _REQUIRED:
         if key not in table:
             raise _mistake(path, number, key, "is missing")
-    values: dict[str, Any] = dict(table)
+    if "audience" not in table and "authorized_party" not in table:
+        raise _mistake(path, number, "audience", "is missing, and so is authorized_party: one of them is needed")
+    values: dict[str, Any] = {"audience": None, **table}
+    if isinstance(values.get("authorized_party"), str):
+        values["authorized_party"] = [values["authorized_party"]]
+    values["authorized_party"] = tuple(values.get("authorized_party", ()))
     if "://" not in values["jwks"]:
         values["jwks"] = path.parent / values["jwks"]
         if not (os.access(values["jwks"], os.R_OK) and values["jwks"].is_file()):
@@ -122,6 +139,18 @@ def _text_flaw(value: object) -> str | None:
     if any(unicodedata.category(character) == "Cc" for character in value) or value.strip() != value:
         return f"{value!r}: must not hold control characters, nor begin or end with a space"
     return None
+
+
+def _texts_flaw(value: object) -> str | None:
+    if not isinstance(value, list):
+        return _text_flaw(value)
+    return next(filter(None, map(_text_flaw, value)), None) if value else "[]: must name one at the least"
+
+
+def _seconds_flaw(value: object, lowest: int, highest: int) -> str | None:
+    if type(value) is int and lowest <= value <= highest:
+        return None
+    return f"{value!r}: must be a whole number of seconds between {lowest} and {highest}"
 
 
 def _issuer_flaw(value: object) -> str | None:
@@ -176,6 +205,9 @@ _FLAWS: Final[Mapping[str, Callable[[object], str | None]]] = {
     "prefix": _prefix_flaw,
     "verified_claim": _text_flaw,
     "email_claim": _text_flaw,
+    "authorized_party": _texts_flaw,
+    "leeway": partial(_seconds_flaw, lowest=0, highest=300),
+    "max_age": partial(_seconds_flaw, lowest=60, highest=86_400),
 }
 """For each key of a table what is wrong with a value, if anything."""
-_REQUIRED: Final = tuple(each.name for each in fields(Issuer) if each.default is MISSING)
+_REQUIRED: Final = ("issuer", "algorithm", "jwks")

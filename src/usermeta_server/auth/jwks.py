@@ -5,15 +5,15 @@ No call waits for an issuer but one whose token names a key that is not known ye
 
 import asyncio
 import http.client
+import io
 import logging
 import math
+import ssl
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
+from urllib.parse import SplitResult, urlsplit
 
 import jwt
 import orjson
@@ -22,19 +22,21 @@ from jwt.algorithms import AllowedPublicKeys
 
 from usermeta_server.auth.issuers import Issuer
 
+if TYPE_CHECKING:
+    import socket
+
 log = logging.getLogger(__name__)
 
 PublicKey: TypeAlias = AllowedPublicKeys
 
 PAUSE: Final = 10.0
 """Seconds between two fetches of one issuer's keys, whatever tokens ask for."""
-MAX_AGE: Final = 600.0
-"""Seconds after which keys in use are fetched again, so that one that was withdrawn stops working."""
 TIMEOUT: Final = 5.0
-"""Seconds that a fetch may take."""
+"""Seconds that a fetch may take, from the look-up of the host's name to the last byte."""
 MAX_BYTES: Final = 256 << 10
 """The largest key set that is read."""
-_CHUNK: Final = 16 << 10
+_MAX_RESPONSE: Final = MAX_BYTES + (64 << 10)
+"""The largest response that is read: a key set, its headers, and what the transfer adds."""
 
 
 class Keys(NamedTuple):
@@ -61,8 +63,6 @@ class KeySet:
         self._keys = Keys({}, None)
         self._stale_at = self._paused_until = -math.inf
         self._flight: asyncio.Task[None] | None = None
-        # One thread of its own: a slow issuer takes none from others, and is asked by one request at a time.
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="usermeta-jwks")
 
     async def key(self, kid: str | None) -> PublicKey | None:
         """Return the key of an id, or the only one for a token without; None if the issuer has no such key.
@@ -87,7 +87,6 @@ class KeySet:
         if self._flight is not None:
             self._flight.cancel()
             await asyncio.wait({self._flight})
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _find(self, kid: str | None) -> PublicKey | None:
         return self._keys.only if kid is None else self._keys.by_kid.get(kid)
@@ -105,10 +104,9 @@ class KeySet:
         return self._flight
 
     async def _fetch(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout):
-                keys = await loop.run_in_executor(self._executor, _load, self._issuer, self._timeout)
+                keys = await _load(self._issuer)
         except Exception as error:  # noqa: BLE001  # whatever an issuer does, the keys at hand are kept
             log.warning("the keys of issuer %s cannot be had, those at hand are kept: %r", self._issuer.issuer, error)
             self.reachable = False
@@ -124,46 +122,71 @@ class KeySet:
             self.version += 1
         self.reachable = True
         self._keys = keys
-        self._stale_at = self._clock() + MAX_AGE
+        self._stale_at = self._clock() + self._issuer.max_age
 
 
-def _load(issuer: Issuer, timeout: float) -> Keys:
-    read = _read_file if isinstance(issuer.jwks, Path) else _read_url
-    return parse(read(issuer.jwks, timeout), issuer.algorithm)
+async def _load(issuer: Issuer) -> Keys:
+    content = await (_read_file(issuer.jwks) if isinstance(issuer.jwks, Path) else _read_url(issuer.jwks))
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"the key set has more than {MAX_BYTES} bytes")
+    return await asyncio.to_thread(parse, content, issuer.algorithm)
 
 
-class _Body(Protocol):
-    def read1(self, size: int, /) -> bytes: ...
+async def _read_file(path: Path) -> bytes:
+    def read() -> bytes:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+
+    return await asyncio.to_thread(read)
 
 
-def _read_all(body: _Body, timeout: float) -> bytes:
-    deadline = time.monotonic() + timeout
-    content = bytearray()
-    while chunk := body.read1(_CHUNK):
-        content += chunk
-        if len(content) > MAX_BYTES:
-            raise ValueError(f"the key set has more than {MAX_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise TimeoutError("the key set comes too slowly")
-    return bytes(content)
+async def _read_url(url: str) -> bytes:
+    """Return what is at a URL, without redirects, proxies or other schemes.
+
+    On the event loop, so that whatever hangs or trickles ends with whoever waits for this: connecting, TLS, headers
+    and body; and nothing is left of it.
+    """
+    parts = urlsplit(url)
+    tls = await asyncio.to_thread(ssl.create_default_context) if parts.scheme == "https" else None
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or (443 if tls else 80), ssl=tls)
+    try:
+        writer.write(_request(parts))
+        received = await _read_all(reader)
+    finally:
+        writer.transport.abort()
+    response = http.client.HTTPResponse(cast("socket.socket", _Received(received)))
+    response.begin()
+    if response.status != http.client.OK:
+        raise http.client.HTTPException(f"it answered {response.status}")
+    return response.read()
 
 
-def _read_file(path: str | Path, timeout: float) -> bytes:
-    with Path(path).open("rb") as body:
-        return _read_all(body, timeout)
-
-
-def _read_url(url: str | Path, timeout: float) -> bytes:
-    """Return what is at a URL: without redirects, proxies or other schemes, none of which http.client knows."""
-    parts = urlsplit(str(url))
-    connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+def _request(parts: SplitResult) -> bytes:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    with closing(connect(parts.hostname or "", parts.port, timeout=timeout)) as connection:
-        connection.request("GET", target, headers={"Accept": "application/json", "User-Agent": "usermeta"})
-        with connection.getresponse() as response:
-            if response.status != http.client.OK:
-                raise http.client.HTTPException(f"it answered {response.status}")
-            return _read_all(response, timeout)
+    lines = (f"GET {target} HTTP/1.1", f"Host: {parts.netloc}", *_HEADERS, "", "")
+    return "\r\n".join(lines).encode("ascii")
+
+
+_HEADERS: Final = ("Accept: application/json", "User-Agent: usermeta", "Connection: close")
+
+
+async def _read_all(reader: asyncio.StreamReader) -> bytes:
+    received = bytearray()
+    while chunk := await reader.read(_MAX_RESPONSE):
+        received += chunk
+        if len(received) > _MAX_RESPONSE:
+            raise ValueError(f"the response has more than {_MAX_RESPONSE} bytes")
+    return bytes(received)
+
+
+class _Received:
+    """A response that has arrived, in place of the socket from which the standard library would read it."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def makefile(self, _: str) -> io.BytesIO:
+        return io.BytesIO(self._content)
 
 
 def parse(content: bytes, algorithm: str) -> Keys:

@@ -3,25 +3,20 @@
 Which user an identity stands for is not known here, and so cannot be remembered here: it may change at any call.
 """
 
-import base64
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import jwt
-import orjson
 
 from usermeta_server.audience import Identity
 from usermeta_server.auth.issuers import Issuer
 from usermeta_server.auth.jwks import KeySet
+from usermeta_server.auth.jws import header_of, issuer_of
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.lru import LruMap
 from usermeta_server.model import MAX_EXTERNAL_ID, SECOND
 
-LEEWAY: Final = 10 * SECOND
-"""How far an issuer's clock may be from ours, in microseconds."""
-MAX_TOKEN: Final = 8192
-"""Characters of a token."""
 _MAX_TIME: Final = 253_402_300_799
 """The last second of the year 9999: a time after it is most likely in milliseconds."""
 _CACHE_BYTES: Final = 64 << 20
@@ -38,21 +33,6 @@ class _Verified(NamedTuple):
     identity: Identity
     keys: KeySet
     version: int
-
-
-def issuer_of(token: str) -> str | None:
-    """Return the issuer that a token claims, unverified; None for what is no JWT.
-
-    It tells whose rules a token is to be judged by, and nothing else.
-    """
-    if len(token) > MAX_TOKEN or not token.isascii() or token.count(".") != 2:  # noqa: PLR2004  # RFC 7515, section 3.1
-        return None
-    try:
-        claims = orjson.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
-    except ValueError:
-        return None
-    issuer = claims.get("iss") if isinstance(claims, dict) else None
-    return issuer if isinstance(issuer, str) else None
 
 
 class OutsideTokens:
@@ -101,7 +81,7 @@ class OutsideTokens:
 async def _verify(token: str, trusted: _Trusted, now: int) -> _Verified:
     issuer, keys = trusted
     try:
-        header = jwt.get_unverified_header(token)
+        header = header_of(token)
         if header.get("alg") != issuer.algorithm:  # refused before its key is looked for
             raise UsermetaError(Reason.CREDENTIAL_INVALID)
         key = await keys.key(header.get("kid"))
@@ -125,7 +105,15 @@ async def _verify(token: str, trusted: _Trusted, now: int) -> _Verified:
         )
     except jwt.PyJWTError as error:
         raise UsermetaError(Reason.CREDENTIAL_INVALID) from error
-    return _Verified(_identity(claims, issuer, _expire_time(claims, now)), keys, keys.version)
+    _check_authorized_party(claims, issuer)
+    expire_time = _expire_time(claims, now, issuer.leeway * SECOND)
+    return _Verified(_identity(claims, issuer, expire_time), keys, keys.version)
+
+
+def _check_authorized_party(claims: Mapping[str, Any], issuer: Issuer) -> None:
+    """Check whom a token was issued to (OpenID Connect Core, section 2), if its issuer names those who may use it."""
+    if issuer.authorized_party and claims.get("azp") not in issuer.authorized_party:
+        raise UsermetaError(Reason.CREDENTIAL_INVALID)
 
 
 def _no_key(trusted: _Trusted) -> UsermetaError:
@@ -152,10 +140,10 @@ def _identity(claims: Mapping[str, Any], issuer: Issuer, expire_time: int) -> Id
     return Identity(issuer.issuer, subject, external_id, email_address, verified, expire_time)
 
 
-def _expire_time(claims: Mapping[str, Any], now: int) -> int:
-    """Return until when a token may be used, having checked that it may be used now."""
-    expire_time = _time(claims, "exp") + LEEWAY
-    if max(_time(claims, "nbf"), _time(claims, "iat")) > now + LEEWAY:
+def _expire_time(claims: Mapping[str, Any], now: int, leeway: int) -> int:
+    """Return until when a token may be used, having checked that it may be used now (microseconds)."""
+    expire_time = _time(claims, "exp") + leeway
+    if max(_time(claims, "nbf"), _time(claims, "iat")) > now + leeway:
         raise UsermetaError(Reason.CREDENTIAL_INVALID)
     if expire_time <= now:
         raise UsermetaError(Reason.CREDENTIAL_EXPIRED)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from usermeta_server.audience import Principal, PrincipalKind
+from usermeta_server.auth.jws import header_of
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import new_id
 from usermeta_server.lru import LruMap
@@ -92,7 +93,7 @@ class SessionTokens:
 
     def _verify(self, token: str) -> Principal:
         try:
-            header = jwt.get_unverified_header(token)
+            header = header_of(token)
             key = self._verifying.get(header.get("kid", ""))
             if key is None or header.get("typ") != TYPE:
                 raise UsermetaError(Reason.CREDENTIAL_INVALID)

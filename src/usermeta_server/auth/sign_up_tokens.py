@@ -3,12 +3,12 @@
 They expire with their sign-up, which the use cases see to; nothing can be told from a token that isn't ours.
 """
 
-import base64
 import hashlib
 import hmac
 import re
 from typing import Final
 
+from usermeta_server import base64url
 from usermeta_server.audience import Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 
@@ -41,4 +41,4 @@ class SignUpTokens:
 
     def _mac(self, sign_up_id: str) -> str:
         digest = hmac.digest(self._key, sign_up_id.encode(), hashlib.sha256)
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        return base64url.encode(digest)

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from usermeta_server import policy
 from usermeta_server.audience import Caller
-from usermeta_server.core.documents import JsonObject, Limits, load, seal
+from usermeta_server.core.documents import JsonObject, Limits, load, seal_all
 from usermeta_server.core.revision import check_etags, revise
 from usermeta_server.core.writes import Intent, Writes
-from usermeta_server.errors import Reason, Status, UsermetaError, Violation
+from usermeta_server.errors import Reason, Status, UsermetaError, Violation, together
 from usermeta_server.ids import Stamp
 from usermeta_server.model import Document, User
 from usermeta_server.policy import WriteGrant
@@ -71,8 +71,10 @@ class Metadata:
         An item may be an error already, when it is malformed.
 
         Raises:
-            UsermetaError: when `atomic`, the first failing item's, with its `index`.
+            UsermetaError: when `atomic`, the first failing item's, with its `index`, and the bad fields of the other
+                malformed items after it.
         """
+        rejected = [(index, write) for index, write in enumerate(writes) if isinstance(write, UsermetaError)]
 
         def attempt(transaction: Transaction, stamp: Stamp, write: MetadataWrite | UsermetaError) -> User:
             if isinstance(write, UsermetaError):
@@ -86,7 +88,8 @@ class Metadata:
                     results.append(attempt(transaction, stamp, write))
                 except UsermetaError as error:
                     if atomic:
-                        raise error.of_item(index) from None
+                        malformed = [each.of_item(i) for i, each in rejected if i > index and error.violations]
+                        raise together([error.of_item(index), *malformed]) from None
                     results.append(error.of_item(index))
             return results
 
@@ -109,10 +112,7 @@ class Metadata:
         check_etags(write.expected_etags, user.document_etag)
         # All edits before all limits: the order of checks goes over the whole request.
         edited = {document: edit(load(user.document(document))) for document, edit in write.edits.items()}
-        sealed: dict[str, str] = {
-            document: seal(value, document, self._limits).decode() for document, value in edited.items()
-        }
-        return revise(transaction, stamp, user, sealed)
+        return revise(transaction, stamp, user, seal_all(edited, "", self._limits))
 
 
 def _name(result: User | UsermetaError) -> str:
@@ -124,5 +124,5 @@ def _recalled(name: str, index: int, users: Mapping[str, User]) -> User | Userme
     if name in users:
         return users[name]
     reason = Reason[name] if name in Reason.__members__ else Reason.USER_NOT_FOUND
-    violations = (Violation("metadata", reason.message),) if reason.status is Status.INVALID_ARGUMENT else ()
+    violations = (Violation("metadata", reason.message, reason),) if reason.status is Status.INVALID_ARGUMENT else ()
     return UsermetaError(reason, violations=violations).of_item(index)

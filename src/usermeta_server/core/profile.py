@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
-from usermeta_server.errors import UsermetaError, Violation, invalid
+from usermeta_server.errors import invalid, together
 from usermeta_server.model import MAX_EXTERNAL_ID, Identifier, IdentifierKind, User
 from usermeta_server.store.query import fold
 
@@ -92,16 +92,13 @@ def check_profile(values: ProfileValues, prefix: str = "") -> None:
     Raises:
         UsermetaError: FIELD_INVALID, with a violation for each bad field.
     """
-    flaws = {
-        f"{prefix}{name}": found
+    flawed = [
+        invalid(f"{prefix}{name}", found)
         for name, value in values.items()
         if isinstance(value, str) and (found := flaw(name, value))
-    }
-    if flaws:
-        (field, first), *_ = flaws.items()
-        error = invalid(field, first)
-        violations = tuple(Violation(each, found) for each, found in flaws.items())
-        raise UsermetaError(error.reason, error.message, error.metadata, violations)
+    ]
+    if flawed:
+        raise together(flawed)
 
 
 def check_user_id(user_id: str) -> None:

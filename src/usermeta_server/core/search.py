@@ -1,6 +1,7 @@
 """The use cases that find users, and those about the indexes that help to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from usermeta_server.core.query import (
@@ -9,14 +10,13 @@ from usermeta_server.core.query import (
     format_path,
     from_cursor,
     parse_filter,
-    parse_index_path,
     parse_order,
     place_of,
     to_cursor,
 )
 from usermeta_server.core.tokens import Tokens
 from usermeta_server.core.writes import Intent, Writes
-from usermeta_server.errors import Reason, UsermetaError, invalid
+from usermeta_server.errors import Reason, UsermetaError, all_of, invalid
 from usermeta_server.ids import Stamp
 from usermeta_server.model import Document, IndexState, MetadataIndex, User
 from usermeta_server.store.base import Reads, ScanLimitError, Store, Transaction
@@ -31,22 +31,21 @@ from usermeta_server.store.query import (
 )
 
 
-class ListRequest(NamedTuple):
-    """What is asked for: a filter, an order, a page's size and token, as a client writes them."""
+class Listing(NamedTuple):
+    """A list of users, from a place on: which users, in which order, and what its tokens are bound to."""
 
-    filter: str
-    order_by: str
-    page_size: int
-    page_token: str
+    sought: Filter
+    order: OrderBy
+    after: Place | None
+    bound_to: str
 
 
 class Found(NamedTuple):
-    """A page of users, whether there are more, and what the list's tokens are bound to."""
+    """A page of a list of users, and whether there are more."""
 
     users: Sequence[User]
     more: bool
-    order: OrderBy
-    bound_to: str
+    listing: Listing
 
 
 class Search:
@@ -58,35 +57,44 @@ class Search:
         self._writes = writes
         self._tokens = tokens
 
-    async def list(self, request: ListRequest) -> Found:
-        """Return a page of the users that a filter matches.
+    def listing(self, filter_text: str, order_by: str, page_token: str) -> Listing:
+        """Read a filter, an order and a page token as a client writes them.
 
         Raises:
-            UsermetaError: FILTER_INVALID, ORDER_INVALID, PAGE_TOKEN_INVALID, INDEX_REQUIRED.
+            UsermetaError: FILTER_INVALID, ORDER_INVALID; without either PAGE_TOKEN_INVALID, for it is bound to both.
         """
-        sought, order = parse_filter(request.filter), parse_order(request.order_by)
+        readers: list[Callable[[], object]] = [partial(parse_filter, filter_text), partial(parse_order, order_by)]
+        all_of(readers)
+        sought, order = parse_filter(filter_text), parse_order(order_by)
         bound_to = f"ListUsers {sought.canonical}\n{order.canonical}"
-        after = self._place(bound_to, request.page_token)
-        query = UserQuery(sought.predicate, order.order, after, request.page_size + 1)
+        return Listing(sought, order, self._place(bound_to, page_token), bound_to)
+
+    async def list(self, listing: Listing, page_size: int) -> Found:
+        """Return a page of a list of users.
+
+        Raises:
+            UsermetaError: INDEX_REQUIRED.
+        """
+        query = UserQuery(listing.sought.predicate, listing.order.order, listing.after, page_size + 1)
         try:
             users = await self._store.find_users(query)
         except ScanLimitError as error:
-            raise self._index_required(sought, order) from error
-        return Found(users[: request.page_size], len(users) > request.page_size, order, bound_to)
+            raise self._index_required(listing.sought, listing.order) from error
+        return Found(users[:page_size], len(users) > page_size, listing)
 
     def next_page_token(self, found: Found, shown: int) -> str:
         """Return the token of the page after the first `shown` users; empty when there is none."""
         if not shown or (shown == len(found.users) and not found.more):
             return ""
-        return self._tokens.make(found.bound_to, to_cursor(place_of(found.order.order)(found.users[shown - 1])))
+        place = place_of(found.listing.order.order)(found.users[shown - 1])
+        return self._tokens.make(found.listing.bound_to, to_cursor(place))
 
-    async def count(self, filter_text: str) -> int:
+    async def count(self, sought: Filter) -> int:
         """Return how many users a filter matches.
 
         Raises:
-            UsermetaError: FILTER_INVALID, INDEX_REQUIRED.
+            UsermetaError: INDEX_REQUIRED.
         """
-        sought = parse_filter(filter_text)
         try:
             return await self._store.count_users(sought.predicate)
         except ScanLimitError as error:
@@ -110,13 +118,9 @@ class Search:
                 return UsermetaError(Reason.INDEX_REQUIRED, text, {"path": path})
         return UsermetaError(Reason.INDEX_REQUIRED, "Finding these users takes too long: narrow the filter.")
 
-    async def create_index(self, path_text: str, intent: Intent) -> MetadataIndex:
-        """Begin to build an index; one that exists stays as it is.
-
-        Raises:
-            UsermetaError: FIELD_INVALID, for what is no path in a document.
-        """
-        path = _key(parse_index_path(path_text))
+    async def create_index(self, indexed: DocumentPath, intent: Intent) -> MetadataIndex:
+        """Begin to build an index; one that exists stays as it is."""
+        path = _key(indexed)
 
         def change(transaction: Transaction, _: Stamp) -> MetadataIndex:
             kept = transaction.metadata_indexes.get(path)
@@ -131,13 +135,13 @@ class Search:
         reads = Reads(metadata_indexes=(path,))
         return await self._writes.perform(intent, reads, change, name=lambda index: str(index.id), recall=recall)
 
-    async def delete_index(self, path_text: str, intent: Intent) -> None:
+    async def delete_index(self, indexed: DocumentPath, intent: Intent) -> None:
         """Drop an index.
 
         Raises:
-            UsermetaError: FIELD_INVALID, METADATA_INDEX_NOT_FOUND.
+            UsermetaError: METADATA_INDEX_NOT_FOUND.
         """
-        path = _key(parse_index_path(path_text))
+        path = _key(indexed)
 
         def change(transaction: Transaction, _: Stamp) -> None:
             if transaction.metadata_indexes.get(path) is None:

@@ -13,6 +13,17 @@ from usermeta_server.model import Scope, SecretKey
 from usermeta_server.store.base import Reads, Store, Transaction
 
 
+def check_display_name(display_name: str) -> None:
+    """Check the name of a new key.
+
+    Raises:
+        UsermetaError: FIELD_INVALID, for one that is missing or malformed.
+    """
+    if not display_name:
+        raise invalid("display_name", "is required")
+    check_profile({"display_name": display_name})
+
+
 class NewKey(NamedTuple):
     """A key that was made, and its secret, shown once (empty afterwards)."""
 
@@ -38,9 +49,7 @@ class SecretKeys:
             UsermetaError: SCOPE_INSUFFICIENT, when the caller's own key has less; FIELD_INVALID, for a name that is
                 missing or malformed, or a key that would have expired already.
         """
-        if not display_name:
-            raise invalid("display_name", "is required")
-        check_profile({"display_name": display_name})
+        check_display_name(display_name)
         highest = max(scopes)
         if principal.scope is None or principal.scope < highest:
             raise UsermetaError(Reason.SCOPE_INSUFFICIENT, metadata={"required_scope": highest.name.lower()})

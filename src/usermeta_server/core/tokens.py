@@ -1,13 +1,12 @@
 """Page tokens (AIP-158) and resume tokens: opaque, authenticated, and good for one list or one watch only."""
 
-import base64
-import binascii
 import hashlib
 import hmac
 from typing import Final
 
 import orjson
 
+from usermeta_server import base64url
 from usermeta_server.core.documents import Json
 from usermeta_server.errors import Reason, invalid
 
@@ -31,7 +30,7 @@ class Tokens:
             place: the place, as JSON.
         """
         payload = orjson.dumps(place)
-        return base64.urlsafe_b64encode(self._mac(of, payload) + payload).rstrip(b"=").decode()
+        return base64url.encode(self._mac(of, payload) + payload)
 
     def read(self, of: str, token: str) -> Json:
         """Return the place that a token names.
@@ -41,8 +40,8 @@ class Tokens:
         """
         refused = invalid(self._field, "is damaged, or a token of something else", reason=self._reason)
         try:
-            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError) as error:
+            raw = base64url.decode(token)
+        except ValueError as error:
             raise refused from error
         mac, payload = raw[:_MAC_SIZE], raw[_MAC_SIZE:]
         if not hmac.compare_digest(mac, self._mac(of, payload)):

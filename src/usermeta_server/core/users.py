@@ -6,7 +6,7 @@ from typing import Any
 from usermeta_server import policy
 from usermeta_server.audience import Caller, PrincipalKind
 from usermeta_server.core import profile
-from usermeta_server.core.documents import JsonObject, Limits, seal
+from usermeta_server.core.documents import JsonObject, Limits, seal_all
 from usermeta_server.core.profile import ProfileValues
 from usermeta_server.core.revision import change_of, check_etags, revise, tombstone_of
 from usermeta_server.core.writes import Intent, Writes
@@ -36,9 +36,7 @@ class Users:
         claimed = profile.identifiers(values)
 
         def change(transaction: Transaction, stamp: Stamp) -> User:
-            texts: dict[str, str] = {
-                name: seal(value, f"user.{name}", self._limits).decode() for name, value in documents.items()
-            }
+            texts = seal_all(documents, "user.", self._limits)
             if user_id and transaction.users.get(user_id) is not None:
                 raise taken("user_id")
             user = new_user(transaction, stamp, {**values, **texts}, user_id)

@@ -99,5 +99,5 @@ def _stamp(transaction: Transaction, intent: Intent) -> Stamp:
 def _reused(request_id: str) -> UsermetaError:
     reason = Reason.REQUEST_ID_REUSED
     return UsermetaError(
-        reason, metadata={"request_id": request_id}, violations=(Violation("request_id", reason.message),)
+        reason, metadata={"request_id": request_id}, violations=(Violation("request_id", reason.message, reason),)
     )

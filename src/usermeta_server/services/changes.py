@@ -1,6 +1,6 @@
 """Changes and watch events as bytes, each made once for all who are told of it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from usermeta.backend.v1 import backend_service_pb2 as pb
@@ -9,10 +9,11 @@ from usermeta.backend.v1.user_change_pb2 import UserChange
 from usermeta_server import policy
 from usermeta_server.audience import Caller
 from usermeta_server.core.watch import Batch, ChangeEvent, Event, LeftEvent, SnapshotEvent
-from usermeta_server.errors import invalid
 from usermeta_server.lru import LruMap
 from usermeta_server.model import Change, ChangeKind, Document, User
 from usermeta_server.services.messages import fill, put_time
+from usermeta_server.services.reading import reading
+from usermeta_server.services.requests import enum_values
 
 _DOCUMENTS: Final[Mapping[DocumentMessage.ValueType, Document]] = {
     DocumentMessage.DOCUMENT_PUBLIC_METADATA: Document.PUBLIC,
@@ -24,17 +25,14 @@ _MAX_RESPONSE: Final = 1 << 20
 """Bytes of one response of a watch: what a client that does not read costs, about."""
 
 
-def documents_named(values: Iterable[DocumentMessage.ValueType]) -> tuple[Document, ...]:
+@reading
+def documents_named(values: Collection[DocumentMessage.ValueType]) -> tuple[Document, ...]:
     """Return the documents that a request names, all when it names none.
 
     Raises:
-        UsermetaError: FIELD_INVALID, for an unknown one.
+        UsermetaError: FIELD_INVALID, for unknown ones.
     """
-    named: list[Document] = []
-    for index, value in enumerate(values):
-        if value not in _DOCUMENTS:
-            raise invalid(f"documents[{index}]", "is not a document")
-        named.append(_DOCUMENTS[value])
+    named = enum_values(values, _DOCUMENTS, "documents", "is not a document")
     return tuple(dict.fromkeys(named)) or tuple(Document)
 
 

@@ -10,31 +10,27 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from usermeta.frontend.v1 import frontend_service_pb2 as pb
 from usermeta_server import policy
-from usermeta_server.audience import Caller, PrincipalKind
+from usermeta_server.audience import Caller
 from usermeta_server.core.metadata import Edit, MetadataWrite
 from usermeta_server.core.use_cases import UseCases
-from usermeta_server.errors import Reason, UsermetaError, invalid
+from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Document
 from usermeta_server.policy import SIGN_UP_WRITABLE_FIELDS, WRITABLE_FIELDS, Viewer, sign_up_documents
 from usermeta_server.services.batches import gather
+from usermeta_server.services.edits import merges_of, patches_of, replacements_of
 from usermeta_server.services.messages import fill
+from usermeta_server.services.reading import Reading, read
 from usermeta_server.services.replies import Replies
-from usermeta_server.services.requests import (
-    ids_of,
-    intent_of,
-    merges_of,
-    patches_of,
-    replacements_of,
-    required,
-    sign_up_update_of,
-    update_of,
-)
+from usermeta_server.services.requests import ids_of, intent_of, required
 from usermeta_server.services.sign_ups import with_sign_up
 from usermeta_server.services.streams import Send, send_or_end
+from usermeta_server.services.updates import sign_up_update_of, update_of
 
 _FIELDS: Final = WRITABLE_FIELDS[Viewer.SELF]
 _SIGN_UP_FIELDS: Final = SIGN_UP_WRITABLE_FIELDS[Viewer.SELF]
 _SIGN_UP_DOCUMENTS: Final = sign_up_documents(Viewer.SELF)
+
+MetadataRequest = pb.MergeUserMetadataRequest | pb.ReplaceUserMetadataRequest | pb.PatchUserMetadataRequest
 
 
 class FrontendService:
@@ -52,10 +48,11 @@ class FrontendService:
         self._profiles = Replies(pb.GetProfileResponse, "profile", reply_cache_bytes)
 
     async def create_sign_up(self, request: pb.CreateSignUpRequest, caller: Caller) -> pb.CreateSignUpResponse:
-        if request.request_id and caller.principal.kind is PrincipalKind.ANONYMOUS:
-            raise invalid("request_id", "is for callers with a credential")
-        values, documents = sign_up_update_of(request.sign_up, FieldMask(), _SIGN_UP_FIELDS, _SIGN_UP_DOCUMENTS)
-        made = await self._sign_ups.create(caller, values, documents, intent_of(request, caller))
+        changes, intent = read(
+            sign_up_update_of(request.sign_up, FieldMask(), _SIGN_UP_FIELDS, _SIGN_UP_DOCUMENTS),
+            intent_of(request, caller),
+        )
+        made = await self._sign_ups.create(caller, *changes, intent)
         return with_sign_up(pb.CreateSignUpResponse(sign_up_token=made.token), caller, made.sign_up)
 
     async def get_sign_up(self, _: pb.GetSignUpRequest, caller: Caller) -> pb.GetSignUpResponse:
@@ -63,13 +60,15 @@ class FrontendService:
         return with_sign_up(pb.GetSignUpResponse(), caller, sign_up)
 
     async def update_sign_up(self, request: pb.UpdateSignUpRequest, caller: Caller) -> pb.UpdateSignUpResponse:
-        changes = sign_up_update_of(request.sign_up, request.update_mask, _SIGN_UP_FIELDS, _SIGN_UP_DOCUMENTS)
-        intent = intent_of(request, caller)
+        changes, intent = read(
+            sign_up_update_of(request.sign_up, request.update_mask, _SIGN_UP_FIELDS, _SIGN_UP_DOCUMENTS),
+            intent_of(request, caller),
+        )
         sign_up = await self._sign_ups.update(caller, caller.principal.id, changes, request.expected_etag, intent)
         return with_sign_up(pb.UpdateSignUpResponse(), caller, sign_up)
 
     async def complete_sign_up(self, request: pb.CompleteSignUpRequest, caller: Caller) -> pb.CompleteSignUpResponse:
-        intent = intent_of(request, caller)
+        (intent,) = read(intent_of(request, caller))
         done = await self._sign_ups.complete(caller, caller.principal.id, request.expected_etag, intent)
         response = pb.CompleteSignUpResponse(session_token=done.session_token)
         view = policy.created_user_view(caller, done.sign_up, done.user)
@@ -86,42 +85,36 @@ class FrontendService:
                 await send_or_end(own.watch, send, reply)
 
     async def update_user(self, request: pb.UpdateUserRequest, caller: Caller) -> bytes:
-        values = update_of(request.user, request.update_mask, _FIELDS)
-        intent = intent_of(request, caller)
+        values, intent = read(update_of(request.user, request.update_mask, _FIELDS), intent_of(request, caller))
         user = await self._users.update(caller, _own_id(caller), values, request.expected_etag, intent)
         return self._replies.of(caller, user)
 
     async def merge_user_metadata(self, request: pb.MergeUserMetadataRequest, caller: Caller) -> bytes:
-        write = _write(request, caller, merges_of(request))
-        return self._replies.of(caller, await self._metadata.write(write, intent_of(request, caller)))
+        return await self._write(request, caller, merges_of(request))
 
     async def replace_user_metadata(self, request: pb.ReplaceUserMetadataRequest, caller: Caller) -> bytes:
-        write = _write(request, caller, replacements_of(request))
-        return self._replies.of(caller, await self._metadata.write(write, intent_of(request, caller)))
+        return await self._write(request, caller, replacements_of(request))
 
     async def patch_user_metadata(self, request: pb.PatchUserMetadataRequest, caller: Caller) -> bytes:
-        write = _write(request, caller, patches_of(request, self._limits))
-        return self._replies.of(caller, await self._metadata.write(write, intent_of(request, caller)))
+        return await self._write(request, caller, patches_of(request, self._limits))
+
+    async def _write(self, request: MetadataRequest, caller: Caller, edits: Reading[Mapping[Document, Edit]]) -> bytes:
+        edited, intent = read(edits, intent_of(request, caller))
+        grant = policy.grant_write(caller, _own_id(caller), edited.keys())
+        write = MetadataWrite(caller, grant, edited, {Document.UNSAFE: request.expected_etag})
+        return self._replies.of(caller, await self._metadata.write(write, intent))
 
     async def get_profile(self, request: pb.GetProfileRequest, caller: Caller) -> bytes:
-        user_id = required(request.user_id, "user_id")
+        (user_id,) = read(required(request.user_id, "user_id"))
         return self._profiles.of_profile(await self._users.get_profile(caller, user_id))
 
     async def batch_get_profiles(self, request: pb.BatchGetProfilesRequest, caller: Caller) -> bytes:
-        user_ids = ids_of(request.user_ids, "user_ids")
+        (user_ids,) = read(ids_of(request.user_ids, "user_ids"))
         users = await self._users.get_profiles(caller, user_ids)
         batch = gather(user_ids, users, self._profiles.of_profile)
         rest = pb.BatchGetProfilesResponse(missing_user_ids=batch.missing, deferred_user_ids=batch.deferred)
         # A response with one profile, in field 1, is also one element of the repeated field 1 of this one.
         return b"".join((*batch.replies, rest.SerializeToString()))
-
-
-MetadataRequest = pb.MergeUserMetadataRequest | pb.ReplaceUserMetadataRequest | pb.PatchUserMetadataRequest
-
-
-def _write(request: MetadataRequest, caller: Caller, edits: Mapping[Document, Edit]) -> MetadataWrite:
-    grant = policy.grant_write(caller, _own_id(caller), edits.keys())
-    return MetadataWrite(caller, grant, edits, {Document.UNSAFE: request.expected_etag})
 
 
 def _own_id(caller: Caller) -> str:

@@ -1,36 +1,27 @@
-"""What handlers read from requests, checked: each function names the field that it refuses."""
+"""What handlers read from requests, checked: each function names the fields that it refuses."""
 
 import re
 import uuid
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from functools import cache
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 
-from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import Struct
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from usermeta.type.v1.patch_pb2 import PatchOperation
-from usermeta_server.audience import Caller
-from usermeta_server.core.documents import (
-    MAX_OPERATIONS,
-    MISSING,
-    JsonObject,
-    Limits,
-    Op,
-    Operation,
-    Patch,
-    merge_patch,
-)
-from usermeta_server.core.metadata import Edit
-from usermeta_server.core.profile import ProfileValues, check_profile
+from usermeta_server.audience import Caller, PrincipalKind
+from usermeta_server.core.documents import Json
+from usermeta_server.core.profile import check_user_id
+from usermeta_server.core.query import parse_filter
+from usermeta_server.core.tokens import Tokens
+from usermeta_server.core.watch import WatchFilter
 from usermeta_server.core.writes import Intent
-from usermeta_server.errors import Reason, invalid
-from usermeta_server.model import SECOND, Document
-from usermeta_server.services.structs import to_json, to_object
+from usermeta_server.errors import all_of, invalid, together
+from usermeta_server.model import SECOND
+from usermeta_server.services.reading import read, reading
 
+K = TypeVar("K")
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 MAX_BATCH: Final = 100
 """How many users one request may name."""
@@ -41,15 +32,18 @@ MAX_PAGE_SIZE: Final = 1000
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 
+@reading
 def intent_of(request: Any, caller: Caller) -> Intent:  # noqa: ANN401  # any of the many mutating requests
     """Return what makes this request repeatable and triable.
 
     Raises:
-        UsermetaError: FIELD_INVALID, for a request id that is no UUID.
+        UsermetaError: FIELD_INVALID, for a request id that is no UUID, or of a caller without a credential.
     """
     actor = caller.actor
     if not request.request_id:
         return Intent(actor, caller.method, validate_only=request.validate_only)
+    if caller.principal.kind is PrincipalKind.ANONYMOUS:
+        raise invalid("request_id", "is for callers with a credential")
     if not _UUID.fullmatch(request.request_id):
         raise invalid("request_id", "must be a UUID, such as 5f0c4f0e-8d2b-4f5c-9a55-0d8f1c1f2a3b")
     canonical = type(request)()
@@ -65,40 +59,85 @@ def intent_of(request: Any, caller: Caller) -> Intent:  # noqa: ANN401  # any of
     )
 
 
+def _required(value: T, field: str) -> T:
+    if not value:
+        raise invalid(field, "is required")
+    return value
+
+
+@reading
 def required(value: str, field: str) -> str:
     """Return a text that must be there.
 
     Raises:
         UsermetaError: FIELD_INVALID, when it is empty.
     """
-    if not value:
-        raise invalid(field, "is required")
-    return value
+    return _required(value, field)
 
 
-def batch_of(items: Sequence[T], field: str) -> Sequence[T]:
-    """Return the items of a batch.
+@reading
+def change_id_of(change_id: int) -> int:
+    """Return the id of a change.
 
     Raises:
-        UsermetaError: FIELD_INVALID, for none, or more than 100.
+        UsermetaError: FIELD_INVALID, for none.
     """
+    return _required(max(change_id, 0), "change_id")
+
+
+@reading
+def new_user_id_of(user_id: str) -> str:
+    """Return the id that a new user is to have, empty for one of our making.
+
+    Raises:
+        UsermetaError: FIELD_INVALID, for one that no user can have.
+    """
+    if user_id:
+        check_user_id(user_id)
+    return user_id
+
+
+def _batch(items: Sequence[T], field: str, check: Callable[[int, T], object]) -> Sequence[T]:
+    """Return the items of a batch, 1 to 100, of which each passes a check."""
     if not 0 < len(items) <= MAX_BATCH:
         raise invalid(field, f"holds {len(items)}; 1 to {MAX_BATCH} are allowed")
+    all_of([partial(check, index, item) for index, item in enumerate(items)])
     return items
 
 
+@reading
 def ids_of(user_ids: Sequence[str], field: str) -> Sequence[str]:
     """Return the ids of a batch.
 
     Raises:
-        UsermetaError: FIELD_INVALID, for none, more than 100, or one that no user can have.
+        UsermetaError: FIELD_INVALID, for none, more than 100, or those that no user can have.
     """
-    for index, user_id in enumerate(batch_of(user_ids, field)):
+
+    def check(index: int, user_id: str) -> None:
         if len(user_id.encode()) > _MAX_ID:
             raise invalid(f"{field}[{index}]", f"has more than {_MAX_ID} bytes")
-    return user_ids
+
+    return _batch(user_ids, field, check)
 
 
+@reading
+def items_of(requests: Sequence[M]) -> Sequence[M]:
+    """Return the items of a batch of writes, which leave to the batch what is the batch's.
+
+    Raises:
+        UsermetaError: FIELD_INVALID, for none, more than 100, or a `request_id` or `validate_only` on an item.
+    """
+
+    def check(index: int, item: Any) -> None:  # noqa: ANN401  # any of the many mutating requests
+        names = [name for name in ("request_id", "validate_only") if getattr(item, name)]
+        if names:
+            text = "is for the batch as a whole"
+            raise together([invalid(f"requests[{index}].{name}", text) for name in names])
+
+    return _batch(requests, "requests", check)
+
+
+@reading
 def page_size_of(page_size: int) -> int:
     """Return how many a page holds (AIP-158): too many is as many as may be.
 
@@ -110,198 +149,73 @@ def page_size_of(page_size: int) -> int:
     return min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
 
 
-def time_of(timestamp: Timestamp, field: str) -> int:
-    """Return a time in microseconds since the epoch.
+class Page(NamedTuple):
+    """A page that is asked for: how many it holds, and the place after which it begins (None: the beginning)."""
+
+    size: int
+    after: Json
+
+
+@reading
+def page_of(request: Any, tokens: Tokens, of_list: str) -> Page:  # noqa: ANN401  # any of the requests for a list
+    """Return the page of a list that a request asks for.
+
+    Raises:
+        UsermetaError: FIELD_INVALID, for a negative size; PAGE_TOKEN_INVALID, for a token that is not of this list.
+    """
+    return Page(*read(page_size_of(request.page_size), _place_of(request.page_token, tokens, of_list)))
+
+
+@reading
+def _place_of(token: str, tokens: Tokens, of_list: str) -> Json:
+    return tokens.read(of_list, token) if token else None
+
+
+@reading
+def resume_token_of(resume_token: str, *, snapshot: bool) -> str:
+    """Return where a watch goes on.
+
+    Raises:
+        UsermetaError: FIELD_INVALID, for a token together with a snapshot.
+    """
+    if resume_token and snapshot:
+        raise invalid("include_snapshot", "goes without a resume_token: a snapshot goes on with its own")
+    return resume_token
+
+
+filter_of = reading(parse_filter)
+"""Gives what a filter means; refused is FILTER_INVALID."""
+
+watch_filter_of = reading(WatchFilter.of)
+"""Gives which users a watch is about; refused is FILTER_INVALID."""
+
+
+@reading
+def time_of(message: Message, field: str) -> int:
+    """Return the time in a field, in microseconds since the epoch; 0 when there is none.
 
     Raises:
         UsermetaError: FIELD_INVALID, for a time that is none, or not after the epoch.
     """
-    microseconds = timestamp.seconds * SECOND + timestamp.nanos // 1000
-    if not 0 < timestamp.seconds < _YEAR_10000 or not 0 <= timestamp.nanos < SECOND * 1000:
+    if not message.HasField(field):
+        return 0
+    seconds, nanos = getattr(message, field).seconds, getattr(message, field).nanos
+    if not 0 < seconds < _YEAR_10000 or not 0 <= nanos < SECOND * 1000:
         raise invalid(field, "must be a time between 1970 and 9999")
-    return microseconds
+    return int(seconds * SECOND + nanos // 1000)
 
 
 _YEAR_10000: Final = 253_402_300_800
 
 
-def documents_of(message: Message, prefix: str = "") -> Mapping[Document, JsonObject]:
-    """Return the documents that are set in a message, whose fields' paths in the request begin with `prefix`.
+def enum_values(values: Iterable[K], known: Mapping[K, T], field: str, text: str) -> tuple[T, ...]:
+    """Return what the values of a repeated enum field stand for.
 
     Raises:
-        UsermetaError: FIELD_INVALID, for a Value without a kind.
+        UsermetaError: FIELD_INVALID, with `text` for each unknown one.
     """
-    return {document: to_object(struct, f"{prefix}{document}") for document, struct in _structs(message)}
-
-
-def _structs(message: Message) -> Iterable[tuple[Document, Struct]]:
-    for document in _documents_in(cast("Hashable", type(message))):
-        if message.HasField(document):
-            yield document, getattr(message, document)
-
-
-@cache
-def _documents_in(message: Any) -> tuple[Document, ...]:  # noqa: ANN401  # the stubs deny that it is hashable
-    """Return the documents that a message has fields for."""
-    return tuple(each for each in Document if each in message.DESCRIPTOR.fields_by_name)
-
-
-def merges_of(request: Message) -> Mapping[Document, Edit]:
-    """Return the edits of a merge request (RFC 7396).
-
-    Raises:
-        UsermetaError: FIELD_INVALID, for no document at all, or a Value without a kind.
-    """
-    return _edits(documents_of(request), lambda patch: lambda before: merge_patch(before, patch))
-
-
-def replacements_of(request: Message) -> Mapping[Document, Edit]:
-    """Return the edits of a replace request; raises as `merges_of` does."""
-    return _edits(documents_of(request), lambda new: lambda _: new)
-
-
-def _edits(documents: Mapping[Document, JsonObject], edit: Callable[[JsonObject], Edit]) -> Mapping[Document, Edit]:
-    if not documents:
-        raise invalid("metadata", "at least one document is required")
-    return {document: edit(value) for document, value in documents.items()}
-
-
-def patches_of(request: Message, limits: Limits) -> Mapping[Document, Edit]:
-    """Return the edits of a patch request (RFC 6902).
-
-    Raises:
-        UsermetaError: PATCH_INVALID, for operations that are malformed, none, or too many.
-    """
-    given = {document: getattr(request, document) for document in _documents_in(cast("Hashable", type(request)))}
-    count = sum(map(len, given.values()))
-    if not 0 < count <= MAX_OPERATIONS:
-        text = f"holds {count} operations; 1 to {MAX_OPERATIONS} are allowed"
-        raise invalid(next(iter(given)), text, reason=Reason.PATCH_INVALID)
-    patches = {
-        document: [_operation(each, document, index) for index, each in enumerate(operations)]
-        for document, operations in given.items()
-        if operations
-    }
-    return {document: _edit(Patch.of(operations, document), limits) for document, operations in patches.items()}
-
-
-def _edit(patch: Patch, limits: Limits) -> Edit:
-    return lambda before: patch.apply(before, limits)
-
-
-_OPS: Final[Mapping[int, Op]] = {
-    PatchOperation.OP_ADD: Op.ADD,
-    PatchOperation.OP_REMOVE: Op.REMOVE,
-    PatchOperation.OP_REPLACE: Op.REPLACE,
-    PatchOperation.OP_MOVE: Op.MOVE,
-    PatchOperation.OP_COPY: Op.COPY,
-    PatchOperation.OP_TEST: Op.TEST,
-    PatchOperation.OP_INCREMENT: Op.INCREMENT,
-}
-
-
-def _operation(message: PatchOperation, field: str, index: int) -> Operation:
-    op = _OPS.get(message.op)
-    if op is None:
-        raise invalid(f"{field}[{index}].op", "is not an operation", reason=Reason.PATCH_INVALID)
-    return Operation(
-        op,
-        message.path,
-        message.from_path if message.HasField("from_path") else None,
-        to_json(message.value, f"{field}[{index}].value") if message.HasField("value") else MISSING,
-    )
-
-
-def profile_of(user: Message, fields: Collection[str]) -> ProfileValues:
-    """Return the profile fields that are populated in a `user`, of those that may be written.
-
-    Raises:
-        UsermetaError: FIELD_INVALID, with a violation for each malformed one.
-    """
-    values = {field.name: value for field, value in user.ListFields() if field.name in fields}
-    check_profile(values, "user.")
-    return values
-
-
-def sign_up_update_of(
-    sign_up: Message, mask: FieldMask, fields: Collection[str], documents: Collection[Document]
-) -> tuple[ProfileValues, Mapping[Document, JsonObject]]:
-    """Return what an update of a sign-up changes (AIP-134): profile fields, and documents, replaced whole.
-
-    Args:
-        sign_up: the new values.
-        mask: which to take; without one those that are populated, for `*` all.
-        fields: the profile fields that the caller may write.
-        documents: the documents that the caller may write.
-
-    Raises:
-        UsermetaError: FIELD_INVALID, for a mask that an update does not change, or a malformed value.
-    """
-    allowed = frozenset({*fields, *documents})
-    masked = masked_of(mask, allowed)
-    given = documents_of(sign_up, "sign_up.")
-    if masked is None:
-        values = {field.name: value for field, value in sign_up.ListFields() if field.name in fields}
-        chosen = given
-    else:
-        values = {name: getattr(sign_up, name) for name in masked if name in fields}
-        chosen = {document: given.get(document, {}) for document in documents if document in masked}
-    check_profile(values, "sign_up.")
-    return values, chosen
-
-
-def masked_of(mask: FieldMask, allowed: frozenset[str]) -> frozenset[str] | None:
-    """Return the fields that an update mask names, all for `*`, None when there is no mask.
-
-    Raises:
-        UsermetaError: FIELD_INVALID, for what an update does not change.
-    """
-    unknown = [path for path in mask.paths if path not in allowed and path != "*"]
+    values = tuple(values)
+    unknown = [invalid(f"{field}[{index}]", text) for index, value in enumerate(values) if value not in known]
     if unknown:
-        names = ", ".join(sorted(allowed))
-        raise invalid("update_mask", f"'{unknown[0]}' cannot be updated; these can: {names}")
-    if not mask.paths:
-        return None
-    return allowed if "*" in mask.paths else frozenset(mask.paths)
-
-
-def update_of(user: Message, mask: FieldMask, fields: frozenset[str]) -> ProfileValues:
-    """Return what an update changes (AIP-134): the masked fields, all for `*`, the populated ones without a mask.
-
-    Output-only fields of the user are ignored (AIP-203), documents are not: they have methods of their own.
-
-    Raises:
-        UsermetaError: FIELD_INVALID, for a mask or a document that an update does not change, or a malformed value.
-    """
-    masked = masked_of(mask, fields)
-    if masked is None:
-        for document, _ in _structs(user):
-            raise invalid(f"user.{document}", "is changed by the metadata methods, not by UpdateUser")
-        return profile_of(user, fields)
-    values = {name: getattr(user, name) for name in masked}
-    check_profile(values, "user.")
-    return values
-
-
-def read_mask_of(mask: FieldMask, message: type[Message]) -> frozenset[str] | None:
-    """Return the fields that a read mask names, None for all (AIP-157).
-
-    Raises:
-        UsermetaError: FIELD_INVALID, for what is no top-level field.
-    """
-    known = message.DESCRIPTOR.fields_by_name
-    for path in mask.paths:
-        if path not in known and path != "*":
-            raise invalid("read_mask", f"'{path}' is not a top-level field of the user")
-    return None if not mask.paths or "*" in mask.paths else frozenset(mask.paths)
-
-
-def not_on_an_item(item: Any, index: int) -> None:  # noqa: ANN401  # any of the many mutating requests
-    """Check that an item of a batch leaves to the batch what is the batch's.
-
-    Raises:
-        UsermetaError: FIELD_INVALID, for a `request_id` or `validate_only` of its own.
-    """
-    for name in ("request_id", "validate_only"):
-        if getattr(item, name):
-            raise invalid(f"requests[{index}].{name}", "is for the batch as a whole")
+        raise together(unknown)
+    return tuple(known[value] for value in values)

@@ -1,12 +1,15 @@
 """Secret keys between messages and records."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from usermeta.backend.v1 import secret_key_pb2 as pb
+from usermeta_server.core.secret_keys import check_display_name
 from usermeta_server.errors import invalid
 from usermeta_server.model import Scope, SecretKey
 from usermeta_server.services.messages import put_time
+from usermeta_server.services.reading import reading
+from usermeta_server.services.requests import enum_values
 
 _SCOPES: Final[Mapping[pb.Scope.ValueType, Scope]] = {
     pb.SCOPE_READ: Scope.READ,
@@ -16,19 +19,23 @@ _SCOPES: Final[Mapping[pb.Scope.ValueType, Scope]] = {
 _MESSAGE_SCOPES: Final = {scope: value for value, scope in _SCOPES.items()}
 
 
-def scopes_of(values: Iterable[pb.Scope.ValueType]) -> tuple[Scope, ...]:
+@reading
+def key_name_of(display_name: str) -> str:
+    """Return the name of a new key; raises as `check_display_name` does."""
+    check_display_name(display_name)
+    return display_name
+
+
+@reading
+def scopes_of(values: Collection[pb.Scope.ValueType]) -> tuple[Scope, ...]:
     """Return the scopes of a request.
 
     Raises:
-        UsermetaError: FIELD_INVALID, for none, or an unknown one.
+        UsermetaError: FIELD_INVALID, for none, or unknown ones.
     """
-    scopes = [_SCOPES.get(value) for value in values]
-    if not scopes:
+    if not values:
         raise invalid("scopes", "at least one is required")
-    known = tuple(scope for scope in scopes if scope is not None)
-    if len(known) < len(scopes):
-        raise invalid(f"scopes[{scopes.index(None)}]", "is not a scope")
-    return known
+    return enum_values(values, _SCOPES, "scopes", "is not a scope")
 
 
 def key_message(key: SecretKey) -> pb.SecretKey:

@@ -710,7 +710,9 @@ class ListUsersRequest(_message.Message):
     """Which users, as AIP-160 has it; empty is all. `public_metadata.plan = "pro" AND private_metadata.credits >= 10`.
     Comparisons are typed: `10` is not `"10"`, and a missing value or one of another type makes one false; `!=` is
     exactly `NOT =`. `:*` asks whether a key is there, `list:"x"` whether a list has an element; a `*` at an end of a
-    string matches anything; times are quoted; a bare word matches usernames, addresses and names by their beginning.
+    string matches anything; times are quoted, and a date alone is its midnight, UTC; a bare word, `-30` too, matches
+    usernames, addresses and names by their beginning. What other languages write (`&&`, `!`, `==`, `IN`, `[0]`, `#`) is
+    FILTER_INVALID, with what to write instead; in quotes it is text.
     """
     order_by: _builtins.str
     """In which order, as AIP-132 has it: `create_time desc, public_metadata.score`; ties are broken by id. Across types:

@@ -240,7 +240,8 @@ class BackendServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PatchUserMetadata(self, request, context):
-        """Applies JSON Patches (RFC 6902, with `increment`) to documents: all of them or nothing. Needs write.
+        """Applies JSON Patches (RFC 6902, with `increment`) to documents: all of them or nothing; at most 100 operations, and
+        without any nothing changes. Needs write.
         Errors: as MergeUserMetadata, and PATCH_INVALID, PATCH_TEST_FAILED, PATCH_PATH_MISSING, PATCH_TYPE_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -70,7 +70,8 @@ class BackendServiceStub:
     Errors: as MergeUserMetadata.
     """
     PatchUserMetadata: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.PatchUserMetadataRequest, _backend_service_pb2.PatchUserMetadataResponse]
-    """Applies JSON Patches (RFC 6902, with `increment`) to documents: all of them or nothing. Needs write.
+    """Applies JSON Patches (RFC 6902, with `increment`) to documents: all of them or nothing; at most 100 operations, and
+    without any nothing changes. Needs write.
     Errors: as MergeUserMetadata, and PATCH_INVALID, PATCH_TEST_FAILED, PATCH_PATH_MISSING, PATCH_TYPE_MISMATCH.
     """
     BatchMergeUserMetadata: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.BatchMergeUserMetadataRequest, _backend_service_pb2.BatchMergeUserMetadataResponse]
@@ -189,7 +190,8 @@ class BackendServiceAsyncStub(BackendServiceStub):
     Errors: as MergeUserMetadata.
     """
     PatchUserMetadata: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.PatchUserMetadataRequest, _backend_service_pb2.PatchUserMetadataResponse]  # type: ignore[assignment]
-    """Applies JSON Patches (RFC 6902, with `increment`) to documents: all of them or nothing. Needs write.
+    """Applies JSON Patches (RFC 6902, with `increment`) to documents: all of them or nothing; at most 100 operations, and
+    without any nothing changes. Needs write.
     Errors: as MergeUserMetadata, and PATCH_INVALID, PATCH_TEST_FAILED, PATCH_PATH_MISSING, PATCH_TYPE_MISMATCH.
     """
     BatchMergeUserMetadata: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.BatchMergeUserMetadataRequest, _backend_service_pb2.BatchMergeUserMetadataResponse]  # type: ignore[assignment]
@@ -353,7 +355,8 @@ class BackendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backend_service_pb2.PatchUserMetadataRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backend_service_pb2.PatchUserMetadataResponse, _abc.Awaitable[_backend_service_pb2.PatchUserMetadataResponse]]:
-        """Applies JSON Patches (RFC 6902, with `increment`) to documents: all of them or nothing. Needs write.
+        """Applies JSON Patches (RFC 6902, with `increment`) to documents: all of them or nothing; at most 100 operations, and
+        without any nothing changes. Needs write.
         Errors: as MergeUserMetadata, and PATCH_INVALID, PATCH_TEST_FAILED, PATCH_PATH_MISSING, PATCH_TYPE_MISMATCH.
         """
 

@@ -196,7 +196,8 @@ class FrontendServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PatchUserMetadata(self, request, context):
-        """Applies a JSON Patch (RFC 6902, with `increment`) to the unsafe document: all of it or nothing.
+        """Applies a JSON Patch (RFC 6902, with `increment`) to the unsafe document: all of it or nothing; at most 100
+        operations, and without any nothing changes.
         Errors: as MergeUserMetadata, and PATCH_INVALID, PATCH_TEST_FAILED, PATCH_PATH_MISSING, PATCH_TYPE_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

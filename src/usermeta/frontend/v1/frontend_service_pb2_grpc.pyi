@@ -82,7 +82,8 @@ class FrontendServiceStub:
     Errors: as MergeUserMetadata.
     """
     PatchUserMetadata: _grpc.UnaryUnaryMultiCallable[_frontend_service_pb2.PatchUserMetadataRequest, _frontend_service_pb2.PatchUserMetadataResponse]
-    """Applies a JSON Patch (RFC 6902, with `increment`) to the unsafe document: all of it or nothing.
+    """Applies a JSON Patch (RFC 6902, with `increment`) to the unsafe document: all of it or nothing; at most 100
+    operations, and without any nothing changes.
     Errors: as MergeUserMetadata, and PATCH_INVALID, PATCH_TEST_FAILED, PATCH_PATH_MISSING, PATCH_TYPE_MISMATCH.
     """
     GetProfile: _grpc.UnaryUnaryMultiCallable[_frontend_service_pb2.GetProfileRequest, _frontend_service_pb2.GetProfileResponse]
@@ -147,7 +148,8 @@ class FrontendServiceAsyncStub(FrontendServiceStub):
     Errors: as MergeUserMetadata.
     """
     PatchUserMetadata: _aio.UnaryUnaryMultiCallable[_frontend_service_pb2.PatchUserMetadataRequest, _frontend_service_pb2.PatchUserMetadataResponse]  # type: ignore[assignment]
-    """Applies a JSON Patch (RFC 6902, with `increment`) to the unsafe document: all of it or nothing.
+    """Applies a JSON Patch (RFC 6902, with `increment`) to the unsafe document: all of it or nothing; at most 100
+    operations, and without any nothing changes.
     Errors: as MergeUserMetadata, and PATCH_INVALID, PATCH_TEST_FAILED, PATCH_PATH_MISSING, PATCH_TYPE_MISMATCH.
     """
     GetProfile: _aio.UnaryUnaryMultiCallable[_frontend_service_pb2.GetProfileRequest, _frontend_service_pb2.GetProfileResponse]  # type: ignore[assignment]
@@ -269,7 +271,8 @@ class FrontendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _frontend_service_pb2.PatchUserMetadataRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_frontend_service_pb2.PatchUserMetadataResponse, _abc.Awaitable[_frontend_service_pb2.PatchUserMetadataResponse]]:
-        """Applies a JSON Patch (RFC 6902, with `increment`) to the unsafe document: all of it or nothing.
+        """Applies a JSON Patch (RFC 6902, with `increment`) to the unsafe document: all of it or nothing; at most 100
+        operations, and without any nothing changes.
         Errors: as MergeUserMetadata, and PATCH_INVALID, PATCH_TEST_FAILED, PATCH_PATH_MISSING, PATCH_TYPE_MISMATCH.
         """
 

@@ -106,7 +106,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every error carries a google.rpc.ErrorInfo with `domain: "usermeta"` and, as `reason`, one of
     these names without the prefix `ERROR_REASON_`; what varies is in its `metadata`. Branch on the reason, not on the
-    message. INVALID_ARGUMENT also carries a google.rpc.BadRequest that names each field.
+    message. INVALID_ARGUMENT also carries a google.rpc.BadRequest that names every bad field that can be seen at once,
+    each with a `reason` of its own; the ErrorInfo has the first one's. Where they are too many for an error, its metadata
+    says in `more_violations` how many are left out.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0

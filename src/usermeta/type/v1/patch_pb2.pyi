@@ -80,27 +80,34 @@ class PatchOperation(_message.Message):
     op: Global___PatchOperation.Op.ValueType
     """The operation. Required."""
     path: _builtins.str
-    """Where, as a JSON Pointer (RFC 6901): `/plan/name`, with `~0` for `~` and `~1` for `/`; empty is the whole document."""
+    """Where, as a JSON Pointer (RFC 6901): `/plan/name`, with `~0` for `~` and `~1` for `/`. Required: `""` is the whole
+    document, absent is PATCH_INVALID.
+    """
     from_path: _builtins.str
-    """Where from, as a JSON Pointer: for OP_MOVE and OP_COPY, and only there. Called `from` in JSON."""
+    """Where from, as a JSON Pointer: required for OP_MOVE and OP_COPY, ignored for the others. Called `from` in JSON."""
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
-        """The value: for OP_ADD, OP_REPLACE, OP_TEST and OP_INCREMENT, and only there. JSON null is a value."""
+        """The value: required for OP_ADD, OP_REPLACE, OP_TEST and OP_INCREMENT, ignored for the others. JSON null is a value."""
 
     def __init__(
         self,
         *,
         op: Global___PatchOperation.Op.ValueType = ...,
-        path: _builtins.str = ...,
+        path: _builtins.str | None = ...,
         from_path: _builtins.str | None = ...,
         value: _struct_pb2.Value | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_from_path", b"_from_path", "from_path", b"from_path", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_from_path", b"_from_path", "_path", b"_path", "from_path", b"from_path", "path", b"path", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_path", b"_from_path", "from_path", b"from_path", "op", b"op", "path", b"path", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_path", b"_from_path", "_path", b"_path", "from_path", b"from_path", "op", b"op", "path", b"path", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__from_path: _TypeAlias = _typing.Literal["from_path"]  # noqa: Y015
     _WhichOneofArgType__from_path: _TypeAlias = _typing.Literal["_from_path", b"_from_path"]  # noqa: Y015
+    _WhichOneofReturnType__path: _TypeAlias = _typing.Literal["path"]  # noqa: Y015
+    _WhichOneofArgType__path: _TypeAlias = _typing.Literal["_path", b"_path"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__from_path) -> _WhichOneofReturnType__from_path | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__path) -> _WhichOneofReturnType__path | None: ...
 
 Global___PatchOperation: _TypeAlias = PatchOperation  # noqa: Y015

@@ -11,10 +11,10 @@ from usermeta_server.core.documents.canonical import (
     normal_form,
     normal_number,
 )
-from usermeta_server.core.documents.json_patch import Patch, apply_patch
-from usermeta_server.core.documents.limits import Limits, seal
+from usermeta_server.core.documents.json_patch import Patch, Step, apply_patch, step_of
+from usermeta_server.core.documents.limits import Limits, check_representable, seal, seal_all
 from usermeta_server.core.documents.merge_patch import merge_patch
-from usermeta_server.core.documents.operations import MAX_OPERATIONS, MISSING, Missing, Op, Operation, check_operations
+from usermeta_server.core.documents.operations import MAX_OPERATIONS, MISSING, Missing, Op, Operation
 
 __all__ = [
     "MAX_NUMBER",
@@ -28,8 +28,9 @@ __all__ = [
     "Op",
     "Operation",
     "Patch",
+    "Step",
     "apply_patch",
-    "check_operations",
+    "check_representable",
     "dump",
     "equal",
     "load",
@@ -37,4 +38,6 @@ __all__ = [
     "normal_form",
     "normal_number",
     "seal",
+    "seal_all",
+    "step_of",
 ]

@@ -40,18 +40,21 @@ from usermeta_server.core.documents.json_pointer import (
     shown,
 )
 from usermeta_server.core.documents.limits import Limits, depth, seal, too_deep, too_large
-from usermeta_server.core.documents.operations import MISSING, Missing, Op, Operation, check_operations
-from usermeta_server.errors import Reason, Status, UsermetaError, Violation
+from usermeta_server.core.documents.operations import MISSING, NEEDS, Missing, Op, Operation, check_operation
+from usermeta_server.errors import Reason, Status, UsermetaError, Violation, all_of
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """An operation that `check_operations` let pass, its pointers parsed; what it lacks is empty."""
+    """An operation that `check_operation` let pass, its pointers parsed; what it lacks is empty."""
 
     path: Tokens
     source: Tokens
     value: Json
 
+
+Step: TypeAlias = tuple[Operation, _Step]
+"""An operation that was checked."""
 
 # The new document, and the value placed at the path, whose depth counts: MISSING where nothing can have grown.
 _Outcome: TypeAlias = tuple[JsonObject, Json | Literal[Missing.MISSING]]
@@ -75,7 +78,7 @@ def apply_patch(document: JsonObject, operations: Iterable[Operation], limits: L
 
     Args:
         document: The document as it is, within the limits; not changed.
-        operations: What to do, as `check_operations` accepts it; any number.
+        operations: What to do, as `check_operation` accepts them; any number.
         limits: What the document may be after every step.
         field: The request field that holds the operations, say `public_metadata`.
 
@@ -83,7 +86,7 @@ def apply_patch(document: JsonObject, operations: Iterable[Operation], limits: L
         The patched document. It shares with the arguments whatever did not change.
 
     Raises:
-        UsermetaError: What `check_operations` raises, before anything is applied;
+        UsermetaError: What `check_operation` raises, before anything is applied;
             PATCH_TEST_FAILED, PATCH_PATH_MISSING, PATCH_TYPE_MISMATCH (FAILED_PRECONDITION);
             METADATA_TOO_LARGE, METADATA_TOO_DEEP, NUMBER_NOT_REPRESENTABLE (INVALID_ARGUMENT),
             and for a value that JSON cannot hold what `limits.seal` raises.
@@ -98,19 +101,17 @@ class Patch:
     """Operations that were checked, with their pointers parsed, to be applied to any document."""
 
     field: str
-    operations: Sequence[tuple[Operation, _Step]]
+    steps: Sequence[Step]
 
     @classmethod
     def of(cls, operations: Iterable[Operation], field: str) -> "Patch":
-        """Check operations; raises as `check_operations` does."""
-        operations = tuple(operations)
-        check_operations(operations, field)
-        return cls(field, [(operation, _step(operation)) for operation in operations])
+        """Check operations; raises as `check_operation` does, with the flaws of all."""
+        return cls(field, all_of([partial(step_of, each, field, index) for index, each in enumerate(operations)]))
 
     def apply(self, document: JsonObject, limits: Limits) -> JsonObject:
         """Return the patched document; see `apply_patch`."""
         field = self.field
-        for index, (operation, step) in enumerate(self.operations):
+        for index, (operation, step) in enumerate(self.steps):
             try:
                 document, placed = _APPLY[operation.op](document, step)
                 if placed is not MISSING:
@@ -124,9 +125,13 @@ class Patch:
         return document
 
 
-def _step(operation: Operation) -> _Step:
+def step_of(operation: Operation, field: str, index: int) -> Step:
+    """Return an operation with its pointers parsed; raises as `check_operation` does."""
+    check_operation(operation, field, index)
     value = None if operation.value is MISSING else operation.value
-    return _Step(parse(operation.path), parse(operation.from_path or ""), value)
+    # What the operation does not need was not checked, and may be anything.
+    source = parse(operation.from_path or "") if "from_path" in NEEDS[operation.op] else ()
+    return operation, _Step(parse(operation.path or ""), source, value)
 
 
 def _check_growth(document: JsonObject, tokens: Tokens, placed: Json, limits: Limits, field: str) -> None:
@@ -153,7 +158,7 @@ def _explained(error: PathError) -> _RefusedError:
 def _refusal(error: _RefusedError, field: str, index: int) -> UsermetaError:
     place, path = f"{field}[{index}]", shown(format_pointer(error.tokens))
     text = f"'{path}' {error.text}"
-    violations = (Violation(place, text),) if error.reason.status is Status.INVALID_ARGUMENT else ()
+    violations = (Violation(place, text, error.reason),) if error.reason.status is Status.INVALID_ARGUMENT else ()
     metadata = {"field": field, "index": str(index), "path": path}
     return UsermetaError(error.reason, f"{place}: {text}", metadata, violations)
 
@@ -161,8 +166,9 @@ def _refusal(error: _RefusedError, field: str, index: int) -> UsermetaError:
 def _of_operation(error: UsermetaError, field: str, index: int, operation: Operation) -> UsermetaError:
     """Turn the refusal of a document into that of the operation that made it so."""
     place, text = f"{field}[{index}]", error.violations[0].description
-    metadata = {**error.metadata, "index": str(index), "path": error.metadata["path"] or shown(operation.path)}
-    return replace(error, message=f"{place}: {text}", metadata=metadata, violations=(Violation(place, text),))
+    metadata = {**error.metadata, "index": str(index), "path": error.metadata["path"] or shown(operation.path or "")}
+    violation = Violation(place, text, error.reason)
+    return replace(error, message=f"{place}: {text}", metadata=metadata, violations=(violation,))
 
 
 def _add(document: JsonObject, step: _Step) -> _Outcome:

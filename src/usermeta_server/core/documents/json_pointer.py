@@ -16,6 +16,15 @@ _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _SHOWN_CHARACTERS = 256
 
 
+class PointerError(ValueError):
+    """A text is no pointer; `text` says how."""
+
+    def __init__(self, text: str) -> None:
+        """Say what is wrong."""
+        super().__init__(text)
+        self.text = text
+
+
 class PathError(LookupError):
     """A pointer leads nowhere in a document; `tokens` is the whole pointer."""
 
@@ -40,7 +49,7 @@ def parse(pointer: str) -> Tokens:
         pointer: The pointer's text: `""` for the whole document, otherwise starting with `/`.
 
     Raises:
-        ValueError: The pointer is malformed; the text says how.
+        PointerError: The pointer is malformed.
     """
     return _parse_short(pointer) if len(pointer) <= _SHORT else _parse(pointer)
 
@@ -49,13 +58,11 @@ def _parse(pointer: str) -> Tokens:
     if not pointer:
         return ()
     if not pointer.startswith("/"):
-        message = "a JSON pointer is empty or starts with '/'"
-        raise ValueError(message)
+        raise PointerError("a JSON pointer is empty or starts with '/'")
     if "~" not in pointer:
         return tuple(pointer[1:].split("/"))
     if _BAD_ESCAPE.search(pointer):
-        message = "in a JSON pointer '~' is followed by '0' or '1'"
-        raise ValueError(message)
+        raise PointerError("in a JSON pointer '~' is followed by '0' or '1'")
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/"))
 
 

@@ -1,11 +1,15 @@
 """What a document may be: the limits, and the one check that turns a document into its stored bytes."""
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 from usermeta_server.core.documents.canonical import MAX_NUMBER, Container, Json, JsonObject, dump, normal_form
 from usermeta_server.core.documents.json_pointer import Tokens, format_pointer, shown
-from usermeta_server.errors import Reason, UsermetaError, invalid
+from usermeta_server.errors import Reason, UsermetaError, each_of, invalid
+
+D = TypeVar("D", bound=str)
 
 _NUL_ESCAPE = b"\\u0000"
 _MAX_BYTES_PER_CHARACTER = 4
@@ -24,6 +28,9 @@ class Limits:
     max_bytes: int = 8192
     max_depth: int = 16
     max_key_bytes: int = 256
+
+
+_BOUNDLESS = Limits(max_bytes=sys.maxsize, max_depth=sys.maxsize, max_key_bytes=sys.maxsize)
 
 
 def seal(document: JsonObject, field: str, limits: Limits) -> bytes:
@@ -58,6 +65,21 @@ def seal(document: JsonObject, field: str, limits: Limits) -> bytes:
     if len(data) > limits.max_bytes:
         raise too_large(field, len(data), limits)
     return data
+
+
+def seal_all(documents: Mapping[D, JsonObject], prefix: str, limits: Limits) -> dict[str, str]:
+    """Check documents as `seal` does, and return their texts; `prefix` is what their fields begin with, say `user.`.
+
+    Raises:
+        UsermetaError: as `seal` does, with a violation for each document that is refused.
+    """
+    texts = each_of(lambda document, value: seal(value, f"{prefix}{document}", limits).decode(), documents)
+    return cast("dict[str, str]", texts)  # a dict is invariant in its keys
+
+
+def check_representable(document: JsonObject, field: str) -> None:
+    """Refuse what no document can hold, whatever the limits: raises as `seal` does for keys, numbers and strings."""
+    seal(document, field, _BOUNDLESS)
 
 
 def depth(value: Json) -> int:

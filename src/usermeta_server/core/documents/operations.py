@@ -1,13 +1,13 @@
 """The operations of a JSON Patch (RFC 6902), and what can be said of them before any document is read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum, unique
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from usermeta_server.core.documents.canonical import MAX_NUMBER, Json
-from usermeta_server.core.documents.json_pointer import Tokens, parse, shown
-from usermeta_server.errors import Reason, invalid
+from usermeta_server.core.documents.json_pointer import PointerError, Tokens, parse, shown
+from usermeta_server.errors import Reason, invalid, together
 
 MAX_OPERATIONS = 100
 """How many operations one request may hold, over all its documents; the caller counts them."""
@@ -42,90 +42,83 @@ class Operation:
 
     Attributes:
         op: What to do.
-        path: JSON pointer of the place to do it at.
-        from_path: JSON pointer of the value that `move` and `copy` take; None for the others.
+        path: JSON pointer of the place to do it at; None when it is absent, which is not `""`, the root.
+        from_path: JSON pointer of the value that `move` and `copy` take; None when it is absent.
         value: What `add`, `replace` and `test` work with, its numbers in normal form, or the
-            number that `increment` adds; MISSING for the others.
+            number that `increment` adds; MISSING when it is absent.
     """
 
     op: Op
-    path: str
+    path: str | None
     from_path: str | None = None
     value: Json | Literal[Missing.MISSING] = MISSING
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """Which members an operation has, all of them required, besides its path."""
-
-    from_path: bool = False
-    value: bool = False
-
-
-_FORMS: Mapping[Op, _Form] = {
-    Op.ADD: _Form(value=True),
-    Op.REMOVE: _Form(),
-    Op.REPLACE: _Form(value=True),
-    Op.MOVE: _Form(from_path=True),
-    Op.COPY: _Form(from_path=True),
-    Op.TEST: _Form(value=True),
-    Op.INCREMENT: _Form(value=True),
+NEEDS: Final[Mapping[Op, tuple[str, ...]]] = {
+    Op.ADD: ("path", "value"),
+    Op.REMOVE: ("path",),
+    Op.REPLACE: ("path", "value"),
+    Op.MOVE: ("path", "from_path"),
+    Op.COPY: ("path", "from_path"),
+    Op.TEST: ("path", "value"),
+    Op.INCREMENT: ("path", "value"),
 }
+"""The members that an operation must have; any other is ignored, as if it were not there (RFC 6902, section 4)."""
 
 
-def check_operations(operations: Iterable[Operation], field: str) -> None:
-    """Refuse the first operation that is wrong whatever the document holds.
+class _Flaw(NamedTuple):
+    """What is wrong with a member of an operation."""
+
+    member: str
+    text: str
+    reason: Reason = Reason.PATCH_INVALID
+
+
+def check_operation(operation: Operation, field: str, index: int) -> None:
+    """Refuse an operation that is wrong whatever the document holds.
 
     Args:
-        operations: The patch of one document.
-        field: The request field that holds it, say `public_metadata`.
+        operation: One of a patch.
+        field: The request field that holds the patch, say `public_metadata`.
+        index: Where in the patch it stands.
 
     Raises:
-        UsermetaError: PATCH_INVALID for a malformed pointer, a `from_path` or `value` that is
-            missing or may not be there, a move into its own child, an `increment` by something
-            other than a number; NUMBER_NOT_REPRESENTABLE for an `increment` by a number that
-            is not finite or beyond ±(2^53-1). Metadata: `field`, `index` of the operation,
-            `path`. The violation names the member, say `public_metadata[3].path`.
+        UsermetaError: PATCH_INVALID for a malformed pointer, a member that is absent, a move into its own child, an
+            `increment` by something other than a number; NUMBER_NOT_REPRESENTABLE for an `increment` by a number
+            that is not finite or beyond ±(2^53-1). Metadata: `field`, `index`, `path`. A violation for each flaw
+            names the member, say `public_metadata[3].path`.
     """
-    for index, operation in enumerate(operations):
-        flaw = _flaw(operation)
-        if flaw:
-            part, text, reason = flaw
-            place = f"{field}[{index}].{part}"
-            where = {"field": field, "index": index, "path": shown(operation.path)}
-            raise invalid(place, text, reason=reason, **where)
+    place, where = f"{field}[{index}]", {"field": field, "index": index, "path": shown(operation.path or "")}
+    flawed = [invalid(f"{place}.{flaw.member}", flaw.text, reason=flaw.reason, **where) for flaw in _flaws(operation)]
+    if flawed:
+        raise together(flawed)
 
 
-def _flaw(operation: Operation) -> tuple[str, str, Reason] | None:
-    """Return what is wrong with an operation, if anything: its member, the text, the reason."""
-    form = _FORMS[operation.op]
-    part = "path"
-    try:
-        path = parse(operation.path)
-        part = "from_path"
-        source = None if operation.from_path is None else parse(operation.from_path)
-    except ValueError as error:
-        return part, str(error), Reason.PATCH_INVALID
-    if (source is not None) is not form.from_path:
-        return "from_path", _presence(operation.op, needed=form.from_path), Reason.PATCH_INVALID
-    if (operation.value is not MISSING) is not form.value:
-        return "value", _presence(operation.op, needed=form.value), Reason.PATCH_INVALID
-    if operation.op is Op.MOVE and source is not None and _is_inside(path, source):
-        return "path", "a value cannot move into itself", Reason.PATCH_INVALID
-    return _step_flaw(operation.value) if operation.op is Op.INCREMENT else None
+def _flaws(operation: Operation) -> Iterator[_Flaw]:
+    """Yield what is wrong with an operation."""
+    pointers: dict[str, Tokens] = {}
+    for member in NEEDS[operation.op]:
+        given = getattr(operation, member)
+        if given is (MISSING if member == "value" else None):
+            yield _Flaw(member, f"'{operation.op}' needs it")
+        elif member != "value":
+            try:
+                pointers[member] = parse(given)
+            except PointerError as error:
+                yield _Flaw(member, error.text)
+        elif operation.op is Op.INCREMENT:
+            yield from _step_flaws(given)
+    if operation.op is Op.MOVE and len(pointers) == len(NEEDS[Op.MOVE]) and _is_inside(**pointers):
+        yield _Flaw("path", "a value cannot move into itself")
 
 
-def _presence(op: Op, *, needed: bool) -> str:
-    return f"'{op}' needs it" if needed else f"'{op}' takes none"
+def _is_inside(path: Tokens, from_path: Tokens) -> bool:
+    return len(path) > len(from_path) and path[: len(from_path)] == from_path
 
 
-def _is_inside(path: Tokens, source: Tokens) -> bool:
-    return len(path) > len(source) and path[: len(source)] == source
-
-
-def _step_flaw(step: Json | Literal[Missing.MISSING]) -> tuple[str, str, Reason] | None:
+def _step_flaws(step: Json) -> Iterator[_Flaw]:
     if isinstance(step, bool) or not isinstance(step, int | float):
-        return "value", "an increment is a number", Reason.PATCH_INVALID
-    if not -MAX_NUMBER <= step <= MAX_NUMBER:
-        return "value", "the number is not finite or lies beyond ±(2^53-1)", Reason.NUMBER_NOT_REPRESENTABLE
-    return None
+        yield _Flaw("value", "an increment is a number")
+    elif not -MAX_NUMBER <= step <= MAX_NUMBER:
+        text = "the number is not finite or lies beyond ±(2^53-1)"
+        yield _Flaw("value", text, Reason.NUMBER_NOT_REPRESENTABLE)

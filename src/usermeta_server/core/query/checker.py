@@ -8,18 +8,25 @@ from typing import Final
 
 from usermeta_server.core.documents import MAX_NUMBER, normal_number
 from usermeta_server.core.query.fields import DOCUMENTS, WORD_FIELDS, FieldType, ScalarField, target_of
-from usermeta_server.core.query.lexer import Flaw
-from usermeta_server.core.query.parser import NUMBER
+from usermeta_server.core.query.lexer import NUMBER, Flaw
 from usermeta_server.core.query.tree import And, Bare, Comparison, Has, Literal, Not, Or, Path, Tree
 from usermeta_server.store import query as q
 
 _TYPED: Final = {"true": True, "false": False, "null": None}
 _TIME: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?"
-    r"(?:[Zz]|([+-])([0-9]{2}):([0-5][0-9]))"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?"
+    r"(?:[Zz]|([+-])([0-9]{2}):([0-5][0-9])))?"
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FRACTION_DIGITS: Final = 6
+_FRACTION_DIGITS: Final = 9
+_PER_MICROSECOND: Final = 1000
+_JUST_BEFORE: Final = {
+    q.Operator.GREATER: q.Operator.GREATER,
+    q.Operator.GREATER_EQUAL: q.Operator.GREATER,
+    q.Operator.LESS: q.Operator.LESS_EQUAL,
+    q.Operator.LESS_EQUAL: q.Operator.LESS_EQUAL,
+}
+"""How to compare with the microsecond just before a time, in order to compare with the time."""
 
 
 def check(tree: Tree | None) -> q.Predicate:  # noqa: PLR0911  # one for each kind of node
@@ -129,11 +136,23 @@ def _check_operator(operator: q.Operator, value: q.Scalar | q.Pattern, literal: 
 
 
 def _compare_field(field: ScalarField, operator: q.Operator, literal: Literal) -> q.Predicate:
+    if field.type is FieldType.TIME:
+        return _compare_time(field, operator, _read_time(literal))
     value = _READERS[field.type](literal)
     _check_operator(operator, value, literal)
     if field.field.folded:
         value = _folded(value)
     return q.Comparison(field.field, operator, value)
+
+
+def _compare_time(field: ScalarField, operator: q.Operator, nanoseconds: int) -> q.Predicate:
+    """Return the comparison with a time in nanoseconds, exactly, though users' times have microseconds."""
+    microseconds, rest = divmod(nanoseconds, _PER_MICROSECOND)
+    if not rest:
+        return q.Comparison(field.field, operator, microseconds)
+    if operator is q.Operator.EQUAL:
+        return q.NO_ONE
+    return q.Comparison(field.field, _JUST_BEFORE[operator], microseconds)
 
 
 def _folded(value: q.Scalar | q.Pattern) -> q.Scalar | q.Pattern:
@@ -185,24 +204,23 @@ def _read_boolean(literal: Literal) -> bool:
 
 
 def _read_time(literal: Literal) -> int:
-    """Return microseconds since the epoch."""
+    """Return nanoseconds since the epoch; a date without a time is its midnight, UTC."""
     found = _TIME.fullmatch(literal.text)
     if not found or not literal.quoted:
-        raise Flaw(literal.position, f"expected {FieldType.TIME.value}, say '2026-01-31T12:00:00Z'")
+        raise Flaw(literal.position, f"expected {FieldType.TIME.value}, say '2026-01-31T12:00:00Z' or '2026-01-31'")
     date, time, fraction, sign, hours, minutes = found.groups("")
-    if fraction[_FRACTION_DIGITS:].strip("0"):
-        raise Flaw(literal.position, "times have microseconds: expected at most 6 digits behind the point")
+    if len(fraction) > _FRACTION_DIGITS:
+        raise Flaw(literal.position, f"a fraction of a second has at most {_FRACTION_DIGITS} digits")
     offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0)) * (-1 if sign == "-" else 1)
     try:
-        moment = datetime.fromisoformat(f"{date}T{time}").replace(tzinfo=timezone(offset))
+        moment = datetime.fromisoformat(f"{date}T{time or '00:00:00'}").replace(tzinfo=timezone(offset))
     except ValueError as error:
-        raise Flaw(literal.position, f"there is no such time: {error}") from error
-    micros = int(fraction[:_FRACTION_DIGITS].ljust(_FRACTION_DIGITS, "0"))
-    return (moment - _EPOCH) // timedelta(microseconds=1) + micros
+        raise Flaw(literal.position, f"there is no time '{literal.text}'") from error
+    seconds = (moment - _EPOCH) // timedelta(seconds=1)
+    return seconds * 10**_FRACTION_DIGITS + int(fraction.ljust(_FRACTION_DIGITS, "0"))
 
 
 _READERS: Final[dict[FieldType, Callable[[Literal], q.Scalar | q.Pattern]]] = {
     FieldType.TEXT: _read_text,
     FieldType.BOOLEAN: _read_boolean,
-    FieldType.TIME: _read_time,
 }

@@ -1,12 +1,15 @@
 r"""The tokens of a filter or an order (AIP-160).
 
-A text is any run of characters without white space and without `"'()=<>!:,.\`; a leading `-` is a symbol of its
-own. A string stands in double or single quotes, with JSON's escapes (RFC 8259), `\'` and `\*`.
+A text is any run of characters without white space, without `"'()=<>!:,.\` and without what `foreign` has. A leading
+`-` is a symbol of its own, but of a number it is a part, and so is its point: a number is one text, unless it is a key
+behind a dot. A string stands in double or single quotes, with JSON's escapes (RFC 8259), `\'` and `\*`.
 """
 
 import re
 from enum import Enum, unique
 from typing import Final, NamedTuple
+
+from usermeta_server.core.query import foreign
 
 
 @unique
@@ -60,10 +63,16 @@ class Token(NamedTuple):
         return self.kind is Kind.TEXT and self.raw in words
 
 
+NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+"""What is a number where it stands without quotes: JSON's numbers (RFC 8259, section 6)."""
+_APART: Final = r"""\s"'()=<>!:,\\""" + re.escape(foreign.INSIDE)
+"""What stands in no text and no number, for a class of characters."""
 _TOKEN: Final = re.compile(
-    r"""
+    rf"""
     (?P<space>\s+)
-    | (?P<TEXT>[^\s"'()=<>!:,.\\-][^\s"'()=<>!:,.\\]*)
+    | (?P<foreign>{foreign.SYMBOL}|(?<!\.){foreign.NUMBER}(?![^{_APART}.]))
+    | (?P<number>(?<!\.){NUMBER.pattern}(?![^{_APART}]))
+    | (?P<TEXT>(?![{foreign.LEADING}-])(?:(?!{foreign.BREAK})[^{_APART}.])+)
     | (?P<STRING>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
     | (?P<SYMBOL><=|>=|!=|[=<>:(),.-])
     """,
@@ -91,7 +100,6 @@ _WRONG: Final = {
     '"': "the string that begins here is not closed",
     "'": "the string that begins here is not closed",
     "\\": "a backslash stands only in a quoted string",
-    "!": "expected '!='",
 }
 
 
@@ -109,8 +117,11 @@ def tokenize(source: str, max_length: int) -> list[Token]:
         found = _TOKEN.match(source, place)
         if found is None:
             raise Flaw(place + 1, _WRONG[source[place]])
-        if found.lastgroup != "space":
-            tokens.append(_token(Kind[str(found.lastgroup)], found[0], place + 1))
+        if found["foreign"]:
+            raise Flaw(place + 1, foreign.advice_on(found[0]))
+        if not found["space"]:
+            kind = Kind.TEXT if found["number"] else Kind[str(found.lastgroup)]
+            tokens.append(_token(kind, found[0], place + 1))
         place = found.end()
     return [*tokens, Token(Kind.END, "", len(source) + 1, "", ())]
 

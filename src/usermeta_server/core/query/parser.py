@@ -9,19 +9,21 @@
     restriction = path comparator value | word ;
     path        = ( TEXT | STRING ) { "." ( TEXT | STRING ) } ;
     comparator  = "=" | "!=" | "<" | "<=" | ">" | ">=" | ":" ;
-    value       = STRING | [ "-" ] TEXT { "." TEXT } ;
+    value       = STRING | TEXT { "." TEXT } ;
     word        = STRING | TEXT { "." TEXT } ;
 
 It is the AIP's grammar, restated without functions and without a parenthesis as a value, which are refused by name.
 OR binds tighter than AND, and AND as tight as standing side by side: `a b OR c AND d` is `a AND (b OR c) AND d`.
-No white space stands around a dot or after a minus. AND, OR and NOT are words like others inside a path, behind
+No white space stands around a dot or after a minus; a number has its minus and its point in it, so that `-30` is a
+word and `-a` a negation. AND, OR and NOT are words like others inside a path, behind
 its first dot; elsewhere they must be quoted to be words, and in small letters too, for they would hardly be meant.
 """
 
-import re
+import string
 from collections.abc import Sequence
 from typing import Final
 
+from usermeta_server.core.query import foreign
 from usermeta_server.core.query.lexer import Flaw, Kind, Token
 from usermeta_server.core.query.tree import And, Bare, Comparison, Has, Literal, Not, Or, Path, Tree
 
@@ -29,11 +31,9 @@ MAX_NESTING: Final = 32
 """How deep parentheses may nest."""
 MAX_TERMS: Final = 100
 """How many comparisons and words a filter may have."""
-NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-"""What is a number where it stands without quotes: JSON's numbers (RFC 8259, section 6)."""
-
 _COMPARATORS: Final = ("=", "!=", "<", "<=", ">", ">=", ":")
 _KEYWORDS: Final = ("AND", "OR", "NOT")
+_PUNCTUATION: Final = frozenset(string.punctuation)
 _LIKE_KEYWORDS: Final = ("and", "or", "not", "And", "Or", "Not")
 
 
@@ -144,11 +144,19 @@ class Parser:
         self._terms += 1
         segments = self.segments()
         if not self.peek().is_symbol(*_COMPARATORS):
-            return Bare(_word(segments))
+            return self._bare(_word(segments))
         path = path_of(segments)
         operator = self.take().raw
         value = self.value()
         return Has(path, value) if operator == ":" else Comparison(path, operator, value)
+
+    def _bare(self, word: Literal) -> Bare:
+        if not word.quoted and word.text in foreign.WORDS:
+            advice = foreign.WORDS[word.text]
+            raise Flaw(word.position, f"'{word.text}' is no operator: {advice} (a word like it is quoted)")
+        if not word.quoted and set(word.text) <= _PUNCTUATION:
+            raise Flaw(word.position, f"'{word.text}' is no word: quote it to find it")
+        return Bare(word)
 
     def segments(self, wanted: str = "a condition") -> list[Token]:
         """Read `path`, or a word of its form; `wanted` is what the refusal calls it."""
@@ -180,7 +188,7 @@ class Parser:
         if self.peek().kind is Kind.STRING:
             return _word([self.take()])
         if self.peek().is_symbol("-"):
-            return self._negative()
+            raise Flaw(self.peek().start, "expected a number behind '-' (a string that begins with '-' is quoted)")
         if self.peek().is_word(*_KEYWORDS):
             raise self.unexpected("a value (a word that is an operator is quoted)")
         if self.peek().kind is not Kind.TEXT:
@@ -189,14 +197,6 @@ class Parser:
         if self.peek().is_symbol(":") and self.touches():
             raise Flaw(literal.position, "a value that holds ':', a time for example, must be quoted")
         return literal
-
-    def _negative(self) -> Literal:
-        minus = self.take()
-        if self.touches() and self.peek().kind is Kind.TEXT:
-            number = _word(self.segments())
-            if NUMBER.fullmatch(number.text):
-                return Literal(f"-{number.text}", (), quoted=False, position=minus.start)
-        raise Flaw(minus.start, "expected a number behind '-' (a string that begins with '-' is quoted)")
 
 
 def path_of(segments: Sequence[Token]) -> Path:

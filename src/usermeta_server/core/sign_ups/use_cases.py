@@ -9,7 +9,7 @@ from usermeta_server.auth.session_tokens import SessionTokens
 from usermeta_server.auth.sign_up_tokens import SignUpTokens
 from usermeta_server.clock import TOLERANCE
 from usermeta_server.core import profile
-from usermeta_server.core.documents import JsonObject, Limits, seal
+from usermeta_server.core.documents import JsonObject, Limits, seal_all
 from usermeta_server.core.revision import check_etags
 from usermeta_server.core.sign_ups.requirements import SignUpRules
 from usermeta_server.core.sign_ups.revision import close, revise
@@ -273,9 +273,7 @@ class SignUps:
         return made
 
     def _sealed(self, documents: Documents) -> Mapping[str, str]:
-        return {
-            document: seal(value, f"sign_up.{document}", self._limits).decode() for document, value in documents.items()
-        }
+        return seal_all(documents, "sign_up.", self._limits)
 
     def _shown(self, sign_up: SignUp, now: int) -> ShownSignUp:
         missing = self._rules.requirements.missing(sign_up) if sign_up.state is SignUpState.OPEN else ()

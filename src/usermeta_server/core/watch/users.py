@@ -153,10 +153,8 @@ class Watches:
             The watch, and what there is to tell.
 
         Raises:
-            UsermetaError: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED; FIELD_INVALID, for a snapshot with a token.
+            UsermetaError: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED.
         """
-        if resume_token and snapshot:
-            raise invalid("include_snapshot", "goes without a resume_token: a snapshot goes on with its own")
         watch = Watch(caller.principal.id)
         self._hub.join(watch)
         try:
