@@ -1,5 +1,6 @@
 """What tests over a real channel share: a server in this process, its stubs, credentials, and how errors are read."""
 
+import asyncio
 import contextlib
 import os
 import time
@@ -7,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from inspect import isawaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -36,8 +38,11 @@ if TYPE_CHECKING:  # these names are only in the stubs
 
 BACKEND: Final = "/usermeta.backend.v1.BackendService/"
 FRONTEND: Final = "/usermeta.frontend.v1.FrontendService/"
-DEADLINE: Final = 10.0
-"""Seconds after which a call that hangs fails its test."""
+DEADLINE: Final = 60.0
+"""Seconds after which what hangs fails its test; more than a busy machine needs, so that it decides no outcome."""
+
+_PACE: Final = 0.005
+"""Seconds between two looks at a condition."""
 
 _OPERATOR: Final = Principal(PrincipalKind.SECRET_KEY, "operator", Scope.ADMIN)
 _INTENT: Final = Intent(Actor("operator", "test"), "test")
@@ -111,7 +116,7 @@ class Service:
 
     async def key(self, scope: Scope = Scope.WRITE, *, expires_in: float = 0) -> str:
         """Make a secret key and return its secret; with `expires_in` it works for that many seconds."""
-        expire_time = round((time.time() + expires_in) * 1e6) if expires_in else 0
+        expire_time = time.time_ns() // 1000 + round(expires_in * 1e6) if expires_in else 0
         keys = self.server.app.use_cases.secret_keys
         made = await keys.create(_OPERATOR, "a test's key", (scope,), expire_time, _INTENT)
         return made.secret
@@ -152,6 +157,13 @@ async def serving(
         made = await keys.create(_OPERATOR, "admin", (Scope.ADMIN,), 0, _INTENT)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
             yield Service(server, chosen.database_url, channel, made.secret)
+
+
+async def until(true: Callable[[], Any]) -> None:
+    """Wait until a condition holds, or one that has to be awaited, of which no event tells: rows, files, processes."""
+    async with asyncio.timeout(DEADLINE):
+        while not (await held if isawaitable(held := true()) else held):  # noqa: ASYNC110  # as said above
+            await asyncio.sleep(_PACE)
 
 
 # Documents

@@ -1,9 +1,8 @@
 """Erasing a user, down to the bytes of the database while the server runs."""
 
-import asyncio
 from pathlib import Path
 
-from tests.support import Service, refused, request_id, struct
+from tests.support import Service, refused, request_id, struct, until
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta.frontend.v1.sign_up_pb2 import SignUp
@@ -34,11 +33,7 @@ async def test_what_is_erased_leaves_the_files_of_a_running_server(own_service: 
     assert found(folder) == set(NEEDLES)
     await own_service.admin.DeleteUser(pb.DeleteUserRequest(user_id=user.id))
     await own_service.server.app.store.sweep()
-    for _ in range(100):
-        if not found(folder):
-            break
-        await asyncio.sleep(0.01)
-    assert found(folder) == set()
+    await until(lambda: not found(folder))
 
 
 async def test_an_open_sign_up_under_the_erased_identity_goes_too(own_service: Service) -> None:

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from tests.history.support import all_changes, watching
-from tests.support import Service, read_error, serving, settings, struct
+from tests.support import DEADLINE, Service, read_error, serving, settings, struct
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta_server.core.watch import users as watch_users
@@ -115,7 +115,7 @@ async def run(service: Service, followers: Iterable[Follower], *, trimmed: bool 
     users = [(await service.user(username=f"user{number}")).id for number in range(USERS)]
     committed: list[Change] = []
     last: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(2 * DEADLINE), asyncio.TaskGroup() as group:
         following = []
         for follower in followers:
             following.append(group.create_task(follower.follow(last)))

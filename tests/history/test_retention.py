@@ -8,7 +8,7 @@ import aiosqlite
 import pytest
 
 from tests.history.support import all_changes, history_of, kinds, merge
-from tests.support import Service, document, refused, request_id, serving, settings, struct
+from tests.support import Service, document, refused, request_id, serving, settings, struct, until
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
@@ -173,7 +173,9 @@ async def test_the_server_trims_by_its_settings(tmp_path: Path) -> None:
         for _ in range(5):
             await service.user()
     async with serving(settings(tmp_path, history_count=2)) as service:
-        async with asyncio.timeout(5):
-            while len(await all_changes(service)) > 2:  # noqa: ASYNC110  # nothing says when it is done
-                await asyncio.sleep(0.01)
+
+        async def trimmed() -> bool:
+            return len(await all_changes(service)) <= 2
+
+        await until(trimmed)
         assert len(await all_changes(service)) == 2

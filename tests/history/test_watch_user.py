@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from tests.history.support import merge, watching_self
+from tests.sign_ups.support import Clock
 from tests.support import DEADLINE, Service, document, read_error
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
@@ -96,11 +97,12 @@ async def test_what_is_private_never_shows(service: Service, monkeypatch: pytest
     assert document(second.public_metadata) == {"seen": True}
 
 
-async def test_what_ends_it(service: Service) -> None:
+async def test_what_ends_it(service: Service, clock: Clock) -> None:
     """A ban, a deletion, the end of the session; and it does not begin for a banned user."""
+    clock.stop()
     banned, deleted, expiring = [await service.user() for _ in range(3)]
     tokens = [await service.session(user.id) for user in (banned, deleted)]
-    tokens.append(await service.session(expiring.id, seconds=1))
+    tokens.append(await service.session(expiring.id, seconds=2))
     async with contextlib.AsyncExitStack() as stack:
         calls = [await stack.enter_async_context(watching_self(service, token)) for token in tokens]
         for call in calls:

@@ -3,17 +3,9 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 
-from tests.sign_ups.support import Clock
 from tests.support import Service, serving, settings
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Return the clock of this process; a server must be this test's own, for a store's time never goes back."""
-    return Clock(monkeypatch)
 
 
 @pytest_asyncio.fixture
