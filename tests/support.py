@@ -162,7 +162,10 @@ async def serving(
 async def until(true: Callable[[], Any]) -> None:
     """Wait until a condition holds, or one that has to be awaited, of which no event tells: rows, files, processes."""
     async with asyncio.timeout(DEADLINE):
-        while not (await held if isawaitable(held := true()) else held):  # noqa: ASYNC110  # as said above
+        while True:
+            held = true()
+            if await held if isawaitable(held) else held:
+                return
             await asyncio.sleep(_PACE)
 
 

@@ -31,33 +31,28 @@ async def test_an_unauthenticated_caller_that_never_sends_its_body_is_refused(se
 
 
 class Wire:
-    """A way to a server, that counts the bytes which clients send over it."""
+    """A way to a server, that counts the bytes which pass over it."""
 
     def __init__(self, address: str) -> None:
         """Lead to an address."""
-        self.sent = 0
+        self.passed = 0
         self._host, _, self._port = address.partition(":")
 
     async def carry(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """Carry one connection, both ways, until either side closes it."""
         server, to_server = await asyncio.open_connection(self._host, self._port)
-        ways = [asyncio.create_task(self._up(client, to_server)), asyncio.create_task(_pass_on(server, to_client))]
+        pairs = ((client, to_server), (server, to_client))
+        ways = [asyncio.create_task(self._pass(*pair)) for pair in pairs]
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         to_server.close()
         to_client.close()
         await asyncio.gather(*ways, return_exceptions=True)
 
-    async def _up(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(CHUNK):
-            self.sent += len(data)
+            self.passed += len(data)
             sink.write(data)
             await sink.drain()
-
-
-async def _pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while data := await source.read(CHUNK):
-        sink.write(data)
-        await sink.drain()
 
 
 async def test_an_unauthenticated_caller_with_a_huge_body_is_refused_before_it_is_sent(service: Service) -> None:
@@ -68,7 +63,7 @@ async def test_an_unauthenticated_caller_with_a_huge_body_is_refused_before_it_i
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=UNLIMITED) as channel:
             call = channel.unary_unary(f"{BACKEND}CreateUser", request_serializer=bytes, response_deserializer=bytes)
             await refused(call(bytes(HUGE), timeout=DEADLINE), "CREDENTIAL_MISSING")
-    assert wire.sent < HUGE / 10
+    assert wire.passed < HUGE / 10
 
 
 @pytest.mark.parametrize("path", EXAMPLES)
