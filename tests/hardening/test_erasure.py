@@ -1,5 +1,7 @@
 """Erasing a user, down to the bytes of the database while the server runs."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from tests.support import Service, refused, request_id, struct, until
@@ -34,6 +36,20 @@ async def test_what_is_erased_leaves_the_files_of_a_running_server(own_service: 
     await own_service.admin.DeleteUser(pb.DeleteUserRequest(user_id=user.id))
     await own_service.server.app.store.sweep()
     await until(lambda: not found(folder))
+
+
+async def test_what_a_reader_held_in_the_log_goes_with_the_next_sweep(own_service: Service) -> None:
+    """The log cannot be emptied under somebody who reads, a backup say: that is made up for."""
+    folder = own_service.database.parent
+    with closing(sqlite3.connect(own_service.database, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM users").fetchone()
+        user = await own_service.user(username="needle-name")
+        await own_service.admin.DeleteUser(pb.DeleteUserRequest(user_id=user.id))
+        await own_service.server.app.store.sweep()
+        assert found(folder) == {b"needle-name"}
+    await own_service.server.app.store.sweep()
+    assert found(folder) == set()
 
 
 async def test_an_open_sign_up_under_the_erased_identity_goes_too(own_service: Service) -> None:
