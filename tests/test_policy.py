@@ -96,6 +96,12 @@ def test_one_document_that_may_not_be_written_refuses_the_whole_grant() -> None:
     assert reason_of(policy.grant_write, SELF_CALLER, USER.id, documents) is Reason.ACCESS_DENIED
 
 
+@pytest.mark.parametrize("caller", [NOBODY, NEWCOMER_CALLER, HOLDER_CALLER])
+def test_a_caller_that_is_no_user_is_not_the_user_without_an_id(caller: Caller) -> None:
+    assert policy.viewer_of(caller, "") is Viewer.ANYONE
+    assert reason_of(policy.grant_write, caller, "", [Document.UNSAFE]) is Reason.ACCESS_DENIED
+
+
 def test_a_profile_is_what_anyone_sees_also_for_the_user_themself() -> None:
     assert policy.profile(USER).fields.keys() == policy.view(NOBODY, USER).fields.keys()
 
