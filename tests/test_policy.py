@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import USER
 from usermeta_server import policy
-from usermeta_server.audience import ANONYMOUS, Audience, Caller, Principal, PrincipalKind, current_caller
+from usermeta_server.audience import ANONYMOUS, Audience, Caller, Identity, Principal, PrincipalKind, current_caller
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import SECOND, Document, Scope
 from usermeta_server.policy import MethodRule, ProfileAudience, View, Viewer, WriteGrant
@@ -213,6 +213,16 @@ def test_a_session_acts_as_its_user_or_not_at_all(
         assert policy.admit(caller, user) is user
     else:
         assert reason_of(policy.admit, caller, user) is refusal
+
+
+def test_an_outside_identity_acts_as_a_user_only_while_it_is_that_users() -> None:
+    """It may have been given to another since it was looked up."""
+    identity = Identity("https://idp.example.com", "ada", "idp|ada", "", email_address_verified=False, expire_time=0)
+    caller = IDENTITY_CALLER._replace(principal=IDENTITY._replace(identity=identity))
+    user = USER._replace(external_id="idp|ada")
+    assert policy.admit(caller, user) is user
+    for external_id in ("idp|bob", ""):
+        assert reason_of(policy.admit, caller, user._replace(external_id=external_id)) is Reason.USER_NOT_FOUND
 
 
 @pytest.mark.parametrize("caller", [BACKEND_CALLER, SELF_CALLER, NOBODY])

@@ -55,6 +55,14 @@ async def test_a_token_for_too_short_or_too_long_is_refused(
     assert refusal.fields == ("ttl",)
 
 
+async def test_a_session_that_was_made_is_not_recalled_once_its_user_is_erased(service: Service) -> None:
+    user = await service.user()
+    request = backend_pb.CreateSessionTokenRequest(user_id=user.id, request_id=request_id())
+    await service.admin.CreateSessionToken(request)
+    await service.admin.DeleteUser(backend_pb.DeleteUserRequest(user_id=user.id))
+    await refused(service.admin.CreateSessionToken(request), "USER_NOT_FOUND")
+
+
 async def test_a_token_names_its_issuer_audience_user_and_type(subject: Subject) -> None:
     header = jwt.get_unverified_header(subject.session)
     claims = jwt.decode(subject.session, options={"verify_signature": False})
