@@ -167,6 +167,18 @@ async def test_trimming_holds_up_no_write(tmp_path: Path) -> None:
         assert order.count("write") >= 30
 
 
+async def test_pages_end_where_history_was_trimmed_meanwhile(tmp_path: Path) -> None:
+    """Also those of a user who is erased: that there is nothing more is no news of who exists."""
+    async with serving(settings(tmp_path)) as service:
+        user = await service.user()
+        await merge(service, user.id, public={"a": 1})
+        await service.admin.DeleteUser(pb.DeleteUserRequest(user_id=user.id))
+        request = pb.ListUserChangesRequest(user_id=user.id, page_size=1)
+        request.page_token = (await service.admin.ListUserChanges(request)).next_page_token
+        assert await service.server.app.store.trim_changes(0, 1) == 2
+        assert await service.admin.ListUserChanges(request) == pb.ListUserChangesResponse()
+
+
 async def test_the_server_trims_by_its_settings(tmp_path: Path) -> None:
     """Age and count are settings, and what is over them goes without anybody asking."""
     async with serving(settings(tmp_path)) as service:
