@@ -179,6 +179,13 @@ async def test_pages_end_where_history_was_trimmed_meanwhile(tmp_path: Path) -> 
         assert await service.admin.ListUserChanges(request) == pb.ListUserChangesResponse()
 
 
+async def test_a_user_whose_changes_were_trimmed_has_a_history_without_any(tmp_path: Path) -> None:
+    async with serving(settings(tmp_path)) as service:
+        user, _ = await service.user(), await service.user()
+        assert await service.server.app.store.trim_changes(0, 1) == 1
+        assert await history_of(service, user.id) == []
+
+
 async def test_the_server_trims_by_its_settings(tmp_path: Path) -> None:
     """Age and count are settings, and what is over them goes without anybody asking."""
     async with serving(settings(tmp_path)) as service:
