@@ -6,7 +6,6 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
-from tests.sign_ups.support import Clock
 from tests.support import Service, serving, settings
 
 # How long an example takes says nothing: the machine may be busy with something else.
@@ -19,15 +18,6 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
     """Return a running server that all tests share."""
     async with serving(settings(tmp_path_factory.mktemp("shared"))) as running:
         yield running
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Return the clock of this process.
-
-    Who writes after it was moved on needs a server of their own: a store's time never goes back.
-    """
-    return Clock(monkeypatch)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -54,19 +53,25 @@ def bearer(token: str) -> tuple[tuple[str, str], ...]:
 
 
 class Clock:
-    """A clock that a test can turn, forward and back; else it goes as the machine's does."""
+    """A clock that a test can turn, forward and back, or stop; else it goes as the machine's does."""
 
     def __init__(self) -> None:
         """Begin with the machine's time."""
+        self._machine = wall_clock
         self._ahead = 0
 
     def __call__(self) -> int:
         """Return the time in microseconds since the epoch, as `start_server` takes it."""
-        return wall_clock() + self._ahead
+        return self._machine() + self._ahead
 
     def turn(self, seconds: float) -> None:
         """Set it forward, or with less than 0 back."""
         self._ahead += round(seconds * SECOND)
+
+    def stop(self) -> None:
+        """Let it stand still until a test turns it, so that nothing expires before the test is ready."""
+        stopped = wall_clock()
+        self._machine = lambda: stopped
 
 
 class _Authorized:
@@ -116,7 +121,7 @@ class Service:
 
     async def key(self, scope: Scope = Scope.WRITE, *, expires_in: float = 0) -> str:
         """Make a secret key and return its secret; with `expires_in` it works for that many seconds."""
-        expire_time = time.time_ns() // 1000 + round(expires_in * 1e6) if expires_in else 0
+        expire_time = self.server.app.store.wall_time() + round(expires_in * SECOND) if expires_in else 0
         keys = self.server.app.use_cases.secret_keys
         made = await keys.create(_OPERATOR, "a test's key", (scope,), expire_time, _INTENT)
         return made.secret

@@ -1,5 +1,6 @@
 """Erasing a user, down to the bytes of the database while the server runs."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path

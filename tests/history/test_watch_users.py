@@ -9,9 +9,9 @@ import grpc
 import pytest
 
 from tests.history.support import Kind, Watcher, history_of, kinds, merge, watching
-from tests.sign_ups.support import Clock
 from tests.support import (
     DEADLINE,
+    Clock,
     Refusal,
     Service,
     bearer,
@@ -220,17 +220,19 @@ async def test_a_trimmed_place(tmp_path: Path) -> None:
             assert kinds(await again.changes(1)) == ["CREATED"]
 
 
-async def test_what_ends_a_watch(service: Service, clock: Clock) -> None:
+async def test_what_ends_a_watch(tmp_path: Path) -> None:
     """Revoking its key, and the key's end."""
-    clock.stop()
-    key, short = await service.key(Scope.READ), await service.key(Scope.READ, expires_in=1)
-    key_id = f"key_{key.split('_')[1]}"  # not by the list's order: two keys of one millisecond have none
-    async with watching(service, key) as revoked, watching(service, short) as expired, watching(service) as lasting:
-        await service.admin.RevokeSecretKey(pb.RevokeSecretKeyRequest(secret_key_id=key_id))
-        for watcher, reason in ((revoked, "CREDENTIAL_INVALID"), (expired, "CREDENTIAL_EXPIRED")):
-            assert (await watcher.end()).reason == reason
-        await service.user()
-        assert await lasting.changes(1)
+    clock = Clock()
+    async with serving(settings(tmp_path), clock=clock) as service:
+        clock.stop()
+        key, short = await service.key(Scope.READ), await service.key(Scope.READ, expires_in=1)
+        key_id = f"key_{key.split('_')[1]}"  # not by the list's order: two keys of one millisecond have none
+        async with watching(service, key) as revoked, watching(service, short) as expired, watching(service) as lasting:
+            await service.admin.RevokeSecretKey(pb.RevokeSecretKeyRequest(secret_key_id=key_id))
+            for watcher, reason in ((revoked, "CREDENTIAL_INVALID"), (expired, "CREDENTIAL_EXPIRED")):
+                assert (await watcher.end()).reason == reason
+            await service.user()
+            assert await lasting.changes(1)
 
 
 async def test_the_end_of_the_server(tmp_path: Path) -> None:

@@ -87,13 +87,15 @@ async def test_a_time_that_is_none_is_refused(service: Service, seconds: int, na
     assert refusal.fields == ("expire_time",)
 
 
-async def test_an_expired_key_is_refused(service: Service, clock: Clock) -> None:
-    clock.stop()
-    backend = service.backend(await service.key(ModelScope.READ, expires_in=60))
-    clock.advance(59)
-    await refused(backend.GetUser(NOBODY), "USER_NOT_FOUND")
-    clock.advance(1)
-    await refused(backend.GetUser(NOBODY), "CREDENTIAL_EXPIRED")
+async def test_an_expired_key_is_refused(tmp_path: Path) -> None:
+    clock = Clock()
+    async with serving(settings(tmp_path), clock=clock) as service:
+        clock.stop()
+        backend = service.backend(await service.key(ModelScope.READ, expires_in=60))
+        clock.turn(59)
+        await refused(backend.GetUser(NOBODY), "USER_NOT_FOUND")
+        clock.turn(1)
+        await refused(backend.GetUser(NOBODY), "CREDENTIAL_EXPIRED")
 
 
 async def test_a_revoked_key_is_refused_by_the_next_call(service: Service) -> None:
