@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # this name is only in the stubs
 DOCUMENTS: Final = ("public_metadata", "private_metadata", "unsafe_metadata")
 COUNTER: Final = "user_counter"
 PAGE: Final = 100
-START_SECONDS: Final = 15.0
+START_SECONDS: Final = 60.0
 ROUND_SECONDS: Final = 60.0
 
 
@@ -147,6 +147,7 @@ class Load:
         self._stub = stub
         self._ledger = ledger
         self._numbers = numbers
+        self.begun = asyncio.Event()
         self.killed = False
 
     async def write(self, user_id: str, chance: random.Random) -> None:
@@ -156,6 +157,7 @@ class Load:
                 act = chance.choice((self._merge, self._create, self._increment))
                 await act(user_id)
                 self._ledger.acknowledged[act.__name__.lstrip("_")] += 1
+                self.begun.set()
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE or not self.killed:
                 raise
@@ -258,7 +260,7 @@ class _Key(grpc.aio.UnaryUnaryClientInterceptor):
 
 
 class Options(NamedTuple):
-    """How much to do: `seconds` is how long a server lives under load at the most."""
+    """How much to do: `seconds` is how long a server lives after its first acknowledgement at the most."""
 
     rounds: int
     writers: int
@@ -279,9 +281,13 @@ async def kill_under_load(running: Running, ledger: Ledger, numbers: Iterator[in
 
     # From a thread of its own, so that the moment has nothing to do with what this event loop is at.
     killer = threading.Timer(seconds, kill)
-    killer.start()
+
+    async def start_killer() -> None:
+        await load.begun.wait()
+        killer.start()
+
     writers = [load.write(f"user_w{each}", random.Random(chance.random())) for each in range(options.writers)]  # noqa: S311  # as above
-    await asyncio.wait_for(asyncio.gather(*writers), ROUND_SECONDS)
+    await asyncio.wait_for(asyncio.gather(start_killer(), *writers), ROUND_SECONDS)
     killer.join()
     counts = ledger.acknowledged - before
     kinds = ", ".join(f"{kind} {counts[kind]}" for kind in sorted(counts))

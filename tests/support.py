@@ -1,12 +1,13 @@
 """What tests over a real channel share: a server in this process, its stubs, credentials, and how errors are read."""
 
+import asyncio
 import contextlib
 import os
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from inspect import isawaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -36,8 +37,11 @@ if TYPE_CHECKING:  # these names are only in the stubs
 
 BACKEND: Final = "/usermeta.backend.v1.BackendService/"
 FRONTEND: Final = "/usermeta.frontend.v1.FrontendService/"
-DEADLINE: Final = 10.0
-"""Seconds after which a call that hangs fails its test."""
+DEADLINE: Final = 60.0
+"""Seconds after which what hangs fails its test; more than a busy machine needs, so that it decides no outcome."""
+
+_PACE: Final = 0.005
+"""Seconds between two looks at a condition."""
 
 _OPERATOR: Final = Principal(PrincipalKind.SECRET_KEY, "operator", Scope.ADMIN)
 _INTENT: Final = Intent(Actor("operator", "test"), "test")
@@ -49,19 +53,25 @@ def bearer(token: str) -> tuple[tuple[str, str], ...]:
 
 
 class Clock:
-    """A clock that a test can turn, forward and back; else it goes as the machine's does."""
+    """A clock that a test can turn, forward and back, or stop; else it goes as the machine's does."""
 
     def __init__(self) -> None:
         """Begin with the machine's time."""
+        self._machine = wall_clock
         self._ahead = 0
 
     def __call__(self) -> int:
         """Return the time in microseconds since the epoch, as `start_server` takes it."""
-        return wall_clock() + self._ahead
+        return self._machine() + self._ahead
 
     def turn(self, seconds: float) -> None:
         """Set it forward, or with less than 0 back."""
         self._ahead += round(seconds * SECOND)
+
+    def stop(self) -> None:
+        """Let it stand still until a test turns it, so that nothing expires before the test is ready."""
+        stopped = wall_clock()
+        self._machine = lambda: stopped
 
 
 class _Authorized:
@@ -111,7 +121,7 @@ class Service:
 
     async def key(self, scope: Scope = Scope.WRITE, *, expires_in: float = 0) -> str:
         """Make a secret key and return its secret; with `expires_in` it works for that many seconds."""
-        expire_time = round((time.time() + expires_in) * 1e6) if expires_in else 0
+        expire_time = self.server.app.store.wall_time() + round(expires_in * SECOND) if expires_in else 0
         keys = self.server.app.use_cases.secret_keys
         made = await keys.create(_OPERATOR, "a test's key", (scope,), expire_time, _INTENT)
         return made.secret
@@ -152,6 +162,16 @@ async def serving(
         made = await keys.create(_OPERATOR, "admin", (Scope.ADMIN,), 0, _INTENT)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
             yield Service(server, chosen.database_url, channel, made.secret)
+
+
+async def until(true: Callable[[], Any]) -> None:
+    """Wait until a condition holds, or one that has to be awaited, of which no event tells: rows, files, processes."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            held = true()
+            if await held if isawaitable(held) else held:
+                return
+            await asyncio.sleep(_PACE)
 
 
 # Documents

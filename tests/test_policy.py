@@ -6,7 +6,16 @@ import pytest
 
 from tests.support import USER
 from usermeta_server import policy
-from usermeta_server.audience import ANONYMOUS, OPERATOR, Audience, Caller, Principal, PrincipalKind, current_caller
+from usermeta_server.audience import (
+    ANONYMOUS,
+    OPERATOR,
+    Audience,
+    Caller,
+    Identity,
+    Principal,
+    PrincipalKind,
+    current_caller,
+)
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import SECOND, Document, Scope
 from usermeta_server.policy import MethodRule, ProfileAudience, View, Viewer, WriteGrant
@@ -94,6 +103,12 @@ def test_a_grant_is_given_exactly_if_the_table_lets_the_document_be_written(
 def test_one_document_that_may_not_be_written_refuses_the_whole_grant() -> None:
     documents = [Document.UNSAFE, Document.PRIVATE]
     assert reason_of(policy.grant_write, SELF_CALLER, USER.id, documents) is Reason.ACCESS_DENIED
+
+
+@pytest.mark.parametrize("caller", [NOBODY, NEWCOMER_CALLER, HOLDER_CALLER])
+def test_a_caller_that_is_no_user_is_not_the_user_without_an_id(caller: Caller) -> None:
+    assert policy.viewer_of(caller, "") is Viewer.ANYONE
+    assert reason_of(policy.grant_write, caller, "", [Document.UNSAFE]) is Reason.ACCESS_DENIED
 
 
 def test_a_profile_is_what_anyone_sees_also_for_the_user_themself() -> None:
@@ -207,6 +222,16 @@ def test_a_session_acts_as_its_user_or_not_at_all(
         assert policy.admit(caller, user) is user
     else:
         assert reason_of(policy.admit, caller, user) is refusal
+
+
+def test_an_outside_identity_acts_as_a_user_only_while_it_is_that_users() -> None:
+    """It may have been given to another since it was looked up."""
+    identity = Identity("https://idp.example.com", "ada", "idp|ada", "", email_address_verified=False, expire_time=0)
+    caller = IDENTITY_CALLER._replace(principal=IDENTITY._replace(identity=identity))
+    user = USER._replace(external_id="idp|ada")
+    assert policy.admit(caller, user) is user
+    for external_id in ("idp|bob", ""):
+        assert reason_of(policy.admit, caller, user._replace(external_id=external_id)) is Reason.USER_NOT_FOUND
 
 
 @pytest.mark.parametrize("caller", [BACKEND_CALLER, SELF_CALLER, NOBODY])

@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from tests.auth.oidc import Clock, private_key
+from tests.support import DEADLINE
 from usermeta_server.auth.issuers import Issuer
 from usermeta_server.auth.jwks import KeySet
 from usermeta_server.auth.outside_tokens import OutsideTokens
@@ -37,7 +38,7 @@ async def refusal(tokens: OutsideTokens, token: str, now: int = NOW) -> Usermeta
 
 
 @asynccontextmanager
-async def key_set(issuer: Issuer, clock: Clock, patience: float = 5.0) -> AsyncIterator[KeySet]:
+async def key_set(issuer: Issuer, clock: Clock, patience: float = DEADLINE) -> AsyncIterator[KeySet]:
     """Hold the keys of an issuer until the context is left."""
     keys = KeySet(issuer, clock, timeout=patience)
     try:

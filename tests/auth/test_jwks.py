@@ -268,6 +268,14 @@ async def test_an_empty_key_set_withdraws_all(oidc: Oidc, clock: Clock, caplog: 
         assert "has no key for RS256" in caplog.text
 
 
+async def test_one_key_without_an_id_is_a_key(oidc: Oidc, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """The issuer is not said to have none."""
+    oidc.listed = [public_jwk(oidc.key)]
+    async with key_set(oidc.trusted(), clock) as keys:
+        assert await keys.key(None) == oidc.key.public_key()
+    assert caplog.records == []
+
+
 async def test_keys_in_a_file(tmp_path: Path, clock: Clock) -> None:
     """A key file is read again for an unknown key, and its keys are kept when it is gone."""
     path = tmp_path / "keys.json"

@@ -5,20 +5,20 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
 
+from tests.support import DEADLINE
 from usermeta_server.cli import main
 
 COMMAND: Final = [sys.executable, "-m", "usermeta_server"]
 USING: Final = "usermeta: using the "
 """How the line begins in which a command says where it works."""
-SECONDS: Final = 30
-"""How long a command may take before its test fails."""
 
 
 class Ended(NamedTuple):
@@ -54,7 +54,7 @@ def run(folder: Path, *arguments: str, **changes: str) -> Ended:
         env=environment(folder, changes),
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=DEADLINE,
         check=False,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
@@ -86,6 +86,13 @@ class Shell:
         return Ended(code, *self._capsys.readouterr())
 
 
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait until a condition holds that a command looks at."""
+    deadline = time.monotonic() + DEADLINE
+    while not true():
+        assert time.monotonic() < deadline, "it never came about"
+
+
 class Running:
     """`usermeta serve` as a process, that listens on `address`."""
 
@@ -102,12 +109,12 @@ class Running:
             match = re.search(r'"usermeta listens on ([^"\s]+)"', line)
             if match:
                 return match[1]
-        raise AssertionError(f"exit code {self.process.wait(SECONDS)}: {''.join(self.errors)}")
+        raise AssertionError(f"exit code {self.process.wait(DEADLINE)}: {''.join(self.errors)}")
 
     def end(self, number: signal.Signals) -> Ended:
         """Send a signal, and return how the process ended."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=SECONDS)
+        out, err = self.process.communicate(timeout=DEADLINE)
         return Ended(self.process.returncode, out, "".join(self.errors) + err)
 
 
@@ -127,4 +134,4 @@ def served(folder: Path, *arguments: str, **changes: str) -> Iterator[Running]:
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate(timeout=SECONDS)
+        process.communicate(timeout=DEADLINE)

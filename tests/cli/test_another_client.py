@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from google.rpc.error_details_pb2 import ErrorInfo
 
-from tests.cli.processes import SECONDS, Running, environment, run, served
+from tests.cli.processes import Running, environment, run, served
+from tests.support import DEADLINE
 
 BUF = str(Path(sys.executable).with_name("buf"))
 
@@ -20,7 +21,7 @@ def curl(server: Running, method: str, token: str, body: dict[str, Any]) -> "sub
     command += ["-H", f"authorization: Bearer {token}", f"http://{server.address}/usermeta.{method}"]
     folder = Path(__file__).parent
     return subprocess.run(  # noqa: S603  # no shell
-        command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment(folder, {})
+        command, capture_output=True, text=True, timeout=DEADLINE, check=False, env=environment(folder, {})
     )
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cli.processes import COMMAND, SECONDS, Ended, Running, Shell, environment, run, served
+from tests.cli.processes import COMMAND, Ended, Running, Shell, environment, run, served
+from tests.support import DEADLINE
 from usermeta_server.errors import ExitCode
 
 USER = '{"id": "user_1", "username": "ada", "public_metadata": {"plan": "pro"}}\n'
@@ -104,7 +105,7 @@ def test_a_watch_of_the_store_itself_prints_the_snapshot_and_ends_when_it_is_int
     assert process.stdout is not None
     assert json.loads(process.stdout.readline())["snapshot_user"]["user"]["id"] == "user_1"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=SECONDS)
+    _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == ExitCode.BROKEN_OFF
     assert "Traceback" not in err
 
@@ -187,7 +188,7 @@ def test_what_reads_the_output_may_go_away(store: Shell) -> None:
         stdout=writing,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=SECONDS,
+        timeout=DEADLINE,
         check=False,
     )
     os.close(writing)

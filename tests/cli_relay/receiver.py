@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
+from tests.support import DEADLINE
+
 
 class Taken(NamedTuple):
     """One request."""
@@ -43,10 +45,10 @@ class Receiver:
             self.changed.notify_all()
         return status, retry_after
 
-    def wait(self, count: int, seconds: float = 10) -> list[Taken]:
+    def wait(self, count: int) -> list[Taken]:
         """Wait until so many requests were taken, and return them."""
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.taken) >= count, seconds), self.requests
+            assert self.changed.wait_for(lambda: len(self.taken) >= count, DEADLINE), self.requests
             return list(self.taken)
 
 

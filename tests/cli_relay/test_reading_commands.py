@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.history.support import merge
-from tests.support import DEADLINE, Service, serving, settings
+from tests.support import DEADLINE, Service, serving, settings, until
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
 
@@ -51,8 +51,7 @@ async def test_watch(tmp_path: Path) -> None:
         token = (tmp_path / "token").read_text()
         await merge(service, user.id, public={"n": 3})
         await lines(process, 1)
-        while (tmp_path / "token").read_text() == token:  # noqa: ASYNC110  # nothing says when it is written
-            await asyncio.sleep(0.005)
+        await until(lambda: (tmp_path / "token").read_text() != token)
         process.kill()
         await process.communicate()
         await merge(service, user.id, public={"n": 4})

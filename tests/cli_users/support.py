@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from tests.cli.processes import COMMAND, SECONDS, Ended, environment, run, served
+from tests.cli.processes import COMMAND, Ended, environment, run, served
+from tests.support import DEADLINE
 from usermeta_server.cli import main
 
 Json = dict[str, Any]
@@ -55,17 +56,18 @@ class Shell(NamedTuple):
             input=given,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=DEADLINE,
             check=False,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
-    def begin(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        """Begin a command as a process of its own, and do not wait for it."""
+    def begin(self, *arguments: str, stdin: int | None = None) -> "subprocess.Popen[bytes]":
+        """Begin a command as a process of its own, and do not wait for it; `stdin` is as subprocess has it."""
         return subprocess.Popen(  # noqa: S603  # no shell
             [*COMMAND, *arguments],
             cwd=self.folder,
             env=environment(self.folder, self.settings),
+            stdin=stdin,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -1,13 +1,12 @@
 """`usermeta users list`, `get` and `set`, and `usermeta indexes`."""
 
 import json
-import time
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.cli.processes import SECONDS
+from tests.cli.processes import wait_until
 from tests.cli_users.support import Json, Shell
 from usermeta_server.cli.tables import Table, printable, width
 
@@ -143,9 +142,7 @@ def test_what_sets_nothing_is_refused(shell: Shell, arguments: list[str]) -> Non
 def test_indexes_are_made_listed_and_dropped(shell: Shell) -> None:
     path = 'public_metadata."first name"'
     assert shell.good("indexes", "create", path).split(maxsplit=1) == ["building", f"{path}\n"]
-    deadline = time.monotonic() + SECONDS
-    while shell.good("indexes", "list") != f"ready     {path}\n":
-        assert time.monotonic() < deadline
+    wait_until(lambda: shell.good("indexes", "list") == f"ready     {path}\n")
     assert shell.good("indexes", "delete", path) == ""
     assert shell.good("indexes", "list") == ""
     ended = shell("indexes", "delete", path)

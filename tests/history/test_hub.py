@@ -1,12 +1,24 @@
-"""The hub by itself: what it keeps of users that are erased."""
+"""The hub: what it keeps of what was written of late, of users that are erased, and of those who have left."""
 
+import gc
+import time
+import tracemalloc
+import weakref
+from pathlib import Path
 from typing import Final
 
-from tests.support import USER
-from usermeta_server.core.watch import Hub
-from usermeta_server.core.watch.hub import Watch, _weight
-from usermeta_server.model import Actor, Change, ChangeKind, User
+import pytest
 
+from tests.support import USER, serving, settings
+from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
+from usermeta_server.core.watch import Hub, WatchFilter
+from usermeta_server.core.watch.hub import Watch, _weight
+from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.model import HOUR, Actor, Change, ChangeKind, Document, Scope, User
+
+USERS: Final = 5_000
+SIZE: Final = 100_000
+"""Bytes of a document beside which all else of a change is small."""
 ADA: Final = USER._replace(id="user_ada", first_name="Ada", private_metadata='{"secret":1}')
 BOB: Final = ADA._replace(id="user_bob", first_name="Bob")
 
@@ -55,3 +67,73 @@ async def test_while_nobody_watches_all_users_nothing_is_kept() -> None:
     assert hub.after(0, 10) is None
     assert hub.after(2, 10) == []
     assert not hub._changes
+
+
+@pytest.mark.parametrize("document", Document)
+@pytest.mark.parametrize("large_before", [False, True])
+async def test_it_keeps_as_many_bytes_as_it_may(document: Document, *, large_before: bool) -> None:
+    """However many changes pass, the newest are there, as many as fit, and no more."""
+    large = USER._replace(**{document: f'{{"a":"{"x" * SIZE}"}}'})  # type: ignore[arg-type]  # a document is text
+    before, after = (large, USER) if large_before else (USER, large)
+    hub = Hub(0, max_bytes=10 * SIZE)
+    hub.join(Watch("key"))
+    for change_id in range(1, 101):
+        hub.publish([change(change_id, ChangeKind.METADATA_WRITTEN, before, after)])
+    kept = [change_id for change_id in range(101) if hub.after(change_id, 1) is not None]
+    assert kept == list(range(91, 101)), "nine changes, and the place before them"
+    assert [each.id for each in hub.after(91, 100) or ()] == list(range(92, 101))
+
+
+async def test_a_hub_that_has_closed_takes_no_watch() -> None:
+    hub, watch = Hub(0), Watch("key")
+    hub.join(watch)
+    hub.close()
+    assert watch.ended.result().reason is Reason.SHUTTING_DOWN
+    with pytest.raises(UsermetaError) as caught:
+        hub.join(Watch("key"))
+    assert caught.value.reason is Reason.SHUTTING_DOWN
+
+
+async def test_users_who_watched_once_cost_no_memory() -> None:
+    """Each of many users watches themself for a moment, on one device and another."""
+    hub = Hub(0)
+    user_ids = [f"user_{number}" for number in range(USERS)]
+    tracemalloc.start()
+    try:
+        for user_id in user_ids:
+            watches = [Watch("user"), Watch("user")]
+            for watch in watches:
+                hub.join(watch, user_id)
+            for watch in watches:
+                hub.leave(watch, user_id)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 20 * USERS, "an empty set has ten times that"
+
+
+async def test_when_the_last_watch_of_all_users_has_left_nothing_is_kept(tmp_path: Path) -> None:
+    """What is written from then on is read from history by whoever comes."""
+    caller = Caller(Audience.BACKEND, "", Principal(PrincipalKind.SECRET_KEY, "key_1", Scope.READ))
+    async with serving(settings(tmp_path)) as service:
+        app = service.server.app
+        async with app.use_cases.watches.users(caller, WatchFilter(), "", snapshot=False):
+            place = (await app.store.last_change()).change_id
+            await service.user()
+            assert app.hub.after(place, 10)
+        place = (await app.store.last_change()).change_id
+        await service.user()
+        assert app.hub.after(place, 10) is None
+
+
+async def test_a_watch_that_has_left_is_forgotten_though_its_session_goes_on(tmp_path: Path) -> None:
+    """Nothing holds on to it until the session's end, which is hours away."""
+    async with serving(settings(tmp_path)) as service:
+        expire_time = time.time_ns() // 1000 + HOUR
+        user_id = (await service.user()).id
+        principal = Principal(PrincipalKind.USER, user_id, expire_time=expire_time, user_id=user_id)
+        async with service.server.app.use_cases.watches.own(Caller(Audience.FRONTEND, "", principal)) as own:
+            watch = weakref.ref(own.watch)
+        del own
+        gc.collect()
+        assert watch() is None

@@ -106,7 +106,10 @@ async def test_a_watcher_survives_the_servers_death(tmp_path: Path) -> None:
     client = Client(serving)
     options = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50))
     try:
-        async with grpc.aio.insecure_channel(serving.address, options=options) as channel, asyncio.timeout(25):
+        async with (
+            grpc.aio.insecure_channel(serving.address, options=options) as channel,
+            asyncio.timeout(2 * DEADLINE),
+        ):
             stub: BackendServiceAsyncStub = BackendServiceStub(channel)
             user_ids = []
             for _ in range(WRITERS):

@@ -8,7 +8,7 @@ import aiosqlite
 import pytest
 
 from tests.history.support import all_changes, history_of, kinds, merge
-from tests.support import Service, document, refused, request_id, serving, settings, struct
+from tests.support import Service, document, refused, request_id, serving, settings, struct, until
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
@@ -167,13 +167,34 @@ async def test_trimming_holds_up_no_write(tmp_path: Path) -> None:
         assert order.count("write") >= 30
 
 
+async def test_pages_end_where_history_was_trimmed_meanwhile(tmp_path: Path) -> None:
+    """Also those of a user who is erased: that there is nothing more is no news of who exists."""
+    async with serving(settings(tmp_path)) as service:
+        user = await service.user()
+        await merge(service, user.id, public={"a": 1})
+        await service.admin.DeleteUser(pb.DeleteUserRequest(user_id=user.id))
+        request = pb.ListUserChangesRequest(user_id=user.id, page_size=1)
+        request.page_token = (await service.admin.ListUserChanges(request)).next_page_token
+        assert await service.server.app.store.trim_changes(0, 1) == 2
+        assert await service.admin.ListUserChanges(request) == pb.ListUserChangesResponse()
+
+
+async def test_a_user_whose_changes_were_trimmed_has_a_history_without_any(tmp_path: Path) -> None:
+    async with serving(settings(tmp_path)) as service:
+        user, _ = await service.user(), await service.user()
+        assert await service.server.app.store.trim_changes(0, 1) == 1
+        assert await history_of(service, user.id) == []
+
+
 async def test_the_server_trims_by_its_settings(tmp_path: Path) -> None:
     """Age and count are settings, and what is over them goes without anybody asking."""
     async with serving(settings(tmp_path)) as service:
         for _ in range(5):
             await service.user()
     async with serving(settings(tmp_path, history_count=2)) as service:
-        async with asyncio.timeout(5):
-            while len(await all_changes(service)) > 2:  # noqa: ASYNC110  # nothing says when it is done
-                await asyncio.sleep(0.01)
+
+        async def trimmed() -> bool:
+            return len(await all_changes(service)) <= 2
+
+        await until(trimmed)
         assert len(await all_changes(service)) == 2

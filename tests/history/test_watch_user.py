@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
 from tests.history.support import merge, watching_self
-from tests.support import DEADLINE, Service, document, read_error
+from tests.support import DEADLINE, Clock, Service, document, read_error, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
@@ -96,20 +97,23 @@ async def test_what_is_private_never_shows(service: Service, monkeypatch: pytest
     assert document(second.public_metadata) == {"seen": True}
 
 
-async def test_what_ends_it(service: Service) -> None:
+async def test_what_ends_it(tmp_path: Path) -> None:
     """A ban, a deletion, the end of the session; and it does not begin for a banned user."""
-    banned, deleted, expiring = [await service.user() for _ in range(3)]
-    tokens = [await service.session(user.id) for user in (banned, deleted)]
-    tokens.append(await service.session(expiring.id, seconds=1))
-    async with contextlib.AsyncExitStack() as stack:
-        calls = [await stack.enter_async_context(watching_self(service, token)) for token in tokens]
-        for call in calls:
-            await read(call)
-        await service.admin.UpdateUser(pb.UpdateUserRequest(user=User(id=banned.id, banned=True)))
-        await service.admin.DeleteUser(pb.DeleteUserRequest(user_id=deleted.id))
-        assert [await ended(call) for call in calls] == ["USER_BANNED", "USER_NOT_FOUND", "CREDENTIAL_EXPIRED"]
-    async with watching_self(service, tokens[0]) as call:
-        assert await ended(call) == "USER_BANNED"
+    clock = Clock()
+    async with serving(settings(tmp_path), clock=clock) as service:
+        clock.stop()
+        banned, deleted, expiring = [await service.user() for _ in range(3)]
+        tokens = [await service.session(user.id) for user in (banned, deleted)]
+        tokens.append(await service.session(expiring.id, seconds=2))
+        async with contextlib.AsyncExitStack() as stack:
+            calls = [await stack.enter_async_context(watching_self(service, token)) for token in tokens]
+            for call in calls:
+                await read(call)
+            await service.admin.UpdateUser(pb.UpdateUserRequest(user=User(id=banned.id, banned=True)))
+            await service.admin.DeleteUser(pb.DeleteUserRequest(user_id=deleted.id))
+            assert [await ended(call) for call in calls] == ["USER_BANNED", "USER_NOT_FOUND", "CREDENTIAL_EXPIRED"]
+        async with watching_self(service, tokens[0]) as call:
+            assert await ended(call) == "USER_BANNED"
 
 
 async def test_a_watcher_that_reads_late(service: Service) -> None:

@@ -38,7 +38,7 @@ def outcome(read: Callable[[str], R], text: str) -> R | UsermetaError:
         return error
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(noise)
 @example("(" * 4000)
 @example("-" * 4000)
@@ -60,7 +60,6 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 NAMES = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(
         ("public_metadata.{0} = {0}", "public_metadata.{0}:{0}", "username:{0}", "{0} AND -{0}", "id > {0}")
@@ -76,7 +75,7 @@ def test_no_text_reaches_sql(shape: str) -> None:
     assert len(statements) == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(conjunctions, index_sets)
 def test_sql_is_made_of_known_words(text: str, indexes: list[DocumentPath]) -> None:
     """Whatever the filter, its SQL has the words of a fixed list only."""
@@ -135,7 +134,7 @@ def test_sqlite_takes_the_largest_filters(text: str) -> None:
     database.close()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(some_users(), index_sets)
 def test_an_index_has_one_value_of_each_user(users: list[User], indexes: list[DocumentPath]) -> None:
     """Each index keeps one value of every user, so that an order can walk it, and it alone."""

@@ -18,7 +18,7 @@ def _database() -> Database:
     return Database()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(users=some_users(), text=conjunctions, order_by=orders, indexes=index_sets, many=st.booleans())
 def test_a_page_is_what_python_finds(
     *, users: list[User], text: str, order_by: str, indexes: Sequence[DocumentPath], many: bool
@@ -34,7 +34,7 @@ def test_a_page_is_what_python_finds(
     assert database.count(sought, counts) == len(expected)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     users=some_users(9),
     text=conjunctions,
@@ -63,7 +63,7 @@ def test_pages_visit_each_user_once(
 fractions = st.floats(-(2.0**53) + 1, 2.0**53 - 1, allow_nan=False)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(number=fractions, indexed=st.booleans())
 @example(number=3.448077075144499e-299, indexed=False)
 def test_any_fraction_is_found_and_gone_on_from(*, number: float, indexed: bool) -> None:

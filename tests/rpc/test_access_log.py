@@ -1,6 +1,7 @@
 """The access log: one line for each call, and never a credential or a document."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,13 +60,15 @@ async def test_every_call_is_a_line_of_json(tmp_path: Path) -> None:
 
 
 async def test_a_line_says_who_called_how_long_and_under_which_request_id(tmp_path: Path) -> None:
+    began = time.monotonic()
     lines, _, _ = await logged(tmp_path, "all")
+    passed = 1000 * (time.monotonic() - began)
     made, _, merged, refused_, _ = lines[-5:]
     assert made["principal"].startswith("secret_key:key_")
     assert made["request_id"] == SOME_ID
     assert merged["principal"].startswith("user:user_")
     assert refused_["principal"] == ""
-    assert all(0 <= line["milliseconds"] < 10_000 for line in lines)
+    assert 0 < sum(line["milliseconds"] for line in lines) <= passed, "the calls went one after the other"
     assert all(line["time"].endswith("Z") and len(line["time"]) == len("2026-01-01T00:00:00.000Z") for line in lines)
 
 

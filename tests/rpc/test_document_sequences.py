@@ -3,7 +3,7 @@
 import copy
 from typing import Any, NamedTuple
 
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -67,7 +67,7 @@ def modelled(before: JsonObject, write: Write) -> JsonObject | str:
 
 
 @given(st.lists(writes, min_size=1, max_size=8))
-@hypothesis_settings(max_examples=FEW, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(max_examples=FEW)
 async def test_a_document_is_always_what_the_models_say(service: Service, sequence: list[Write]) -> None:
     user = await service.user()
     etag, current = user.metadata_etags.private_metadata, dict[str, Any]()

@@ -43,6 +43,14 @@ async def test_an_identity_that_is_a_user_is_told_at_once_when_it_signs_up_again
     assert await trusting.service.get(user.id) == user
 
 
+@pytest.mark.parametrize("subject", ["x" * 300, "two\nlines"])
+async def test_an_identity_that_no_user_can_have_begins_no_sign_up(trusting: Trusting, subject: str) -> None:
+    """Its subject is no external id: too long, or with what none has in it."""
+    token = trusting.token(subject)
+    request = pb.CreateSignUpRequest(sign_up=SignUp(email_address=address()))
+    await refused(trusting.service.frontend(token).CreateSignUp(request), "CREDENTIAL_INVALID")
+
+
 async def test_of_two_sign_ups_under_one_identity_one_becomes_a_user(trusting: Trusting, sub: str) -> None:
     token = trusting.token(sub)
     first, second = [await begin(trusting, token, email_address=address()) for _ in range(2)]

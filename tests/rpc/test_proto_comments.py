@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+from tests.support import DEADLINE
 from usermeta_server.errors import Reason, Status
 
 
@@ -19,7 +20,7 @@ def sources() -> FileDescriptorSet:
     buf = Path(sys.executable).with_name("buf")
     command = [str(buf), "build", "protos", "--exclude-imports", "--as-file-descriptor-set", "-o", "-#format=binpb"]
     root = Path(__file__).parents[2]
-    built = subprocess.run(command, cwd=root, capture_output=True, check=True, timeout=60)  # noqa: S603  # no shell
+    built = subprocess.run(command, cwd=root, capture_output=True, check=True, timeout=DEADLINE)  # noqa: S603  # no shell
     return FileDescriptorSet.FromString(built.stdout)
 
 

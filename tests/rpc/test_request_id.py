@@ -11,12 +11,12 @@ from tests.rpc.inspection import SHOWN_ONCE, fields, rows
 from tests.rpc.methods import MUTATING, Subject, call, credential, new_subject, sample
 from tests.rpc.outside import trusted
 from tests.rpc.requests import merge, patch, replace
-from tests.support import BACKEND, FRONTEND, Service, bearer, document, refused, request_id, serving, settings
+from tests.support import BACKEND, FRONTEND, Clock, Service, bearer, document, refused, request_id, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1 import secret_key_pb2
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1.sign_up_pb2 import SignUp
-from usermeta_server.model import REMEMBERED_FOR
+from usermeta_server.model import REMEMBERED_FOR, SECOND
 
 OTHERWISE: Final[Mapping[str, Mapping[str, Any]]] = {
     f"{BACKEND}CreateUser": {"user_id": "user_otherwise"},
@@ -173,15 +173,16 @@ async def test_who_has_no_credential_has_no_id(service: Service, subject: Subjec
 
 
 async def test_an_id_is_remembered_for_24_hours(tmp_path: Path) -> None:
-    async with serving(settings(tmp_path)) as service:
+    """To the microsecond."""
+    clock, microsecond = Clock(), 1 / SECOND
+    async with serving(settings(tmp_path), clock=clock) as service:
         subject = await new_subject(service)
         change = patch(subject.user_id, public_metadata=[{"op": "increment", "path": "/n", "value": 1}])
         change.request_id = request_id()
+        clock.stop()
         await service.admin.PatchUserMetadata(change)
-        store: Any = service.server.app.store
-        real = store._clock
-        for later, n in ((REMEMBERED_FOR - 60_000_000, 1), (REMEMBERED_FOR + 60_000_000, 2)):
-            store._clock = lambda later=later: real() + later
+        for later, n in ((REMEMBERED_FOR / SECOND - microsecond, 1), (microsecond, 2)):
+            clock.turn(later)
             reply = await service.admin.PatchUserMetadata(change)
             assert document(reply.user.public_metadata)["n"] == n
 

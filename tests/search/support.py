@@ -1,13 +1,12 @@
 """What tests of finding users share: users told apart by a mark, lists page by page, indexes and their entries."""
 
-import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from tests.support import Service
+from tests.support import Service, until
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.metadata_index_pb2 import MetadataIndex
 from usermeta.backend.v1.user_pb2 import User
@@ -19,8 +18,6 @@ from usermeta_server.store.sqlite.tables import USER_COLUMNS, user_from_row
 
 READY: Final = MetadataIndex.STATE_READY
 BUILDING: Final = MetadataIndex.STATE_BUILDING
-SECONDS: Final = 10.0
-"""How long something that comes about by itself may take before its test fails."""
 
 
 def mark() -> str:
@@ -93,18 +90,13 @@ async def states(service: Service) -> Mapping[str, "MetadataIndex.State.ValueTyp
     return {each.path: each.state for each in listed.metadata_indexes}
 
 
-async def until(true: Callable[[], bool]) -> None:
-    """Wait until something holds that comes about by itself."""
-    async with asyncio.timeout(SECONDS):
-        while not true():  # noqa: ASYNC110  # what is waited for may be a row in a database
-            await asyncio.sleep(0.01)
-
-
 async def built(service: Service, *paths: str) -> None:
     """Wait until indexes are ready."""
-    async with asyncio.timeout(SECONDS):
-        while {(await states(service)).get(path) for path in paths} != {READY}:  # noqa: ASYNC110  # as above
-            await asyncio.sleep(0.01)
+
+    async def ready() -> bool:
+        return {(await states(service)).get(path) for path in paths} == {READY}
+
+    await until(ready)
 
 
 def kept_entries(database: Path, query: str = "SELECT index_id, part, key, user_id FROM index_entries") -> set[Any]:

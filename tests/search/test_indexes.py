@@ -18,10 +18,9 @@ from tests.search.support import (
     kept_entries,
     put,
     states,
-    until,
 )
 from tests.sign_ups.support import begin
-from tests.support import USER, Service, refused, request_id, serving, settings, struct
+from tests.support import USER, Service, refused, request_id, serving, settings, struct, until
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.document_pb2 import DOCUMENT_PUBLIC_METADATA
 from usermeta.backend.v1.user_pb2 import User

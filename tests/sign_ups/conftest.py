@@ -6,18 +6,17 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.sign_ups.support import Clock
-from tests.support import Service, serving, settings
+from tests.support import Clock, Service, serving, settings
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Return the clock of this process; a server must be this test's own, for a store's time never goes back."""
-    return Clock(monkeypatch)
+def clock() -> Clock:
+    """Return the clock of `own_service`."""
+    return Clock()
 
 
 @pytest_asyncio.fixture
-async def own_service(tmp_path: Path) -> AsyncIterator[Service]:
-    """Return a running server for this test alone."""
-    async with serving(settings(tmp_path)) as running:
+async def own_service(tmp_path: Path, clock: Clock) -> AsyncIterator[Service]:
+    """Return a running server for this test alone, that goes by the test's clock."""
+    async with serving(settings(tmp_path), clock=clock) as running:
         yield running

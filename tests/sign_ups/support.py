@@ -1,11 +1,8 @@
-"""What tests of sign-ups share: a sign-up in its holder's hands and its backend's, and a clock that can be turned."""
+"""What tests of sign-ups share: a sign-up in its holder's hands and its backend's."""
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
-
-import pytest
 
 from tests.support import Service, struct
 from usermeta.backend.v1 import backend_service_pb2 as backend_pb
@@ -28,20 +25,6 @@ ABANDONED: Final = SignUpStatus.SIGN_UP_STATUS_ABANDONED
 
 Fields = Mapping[str, Any]
 """Fields of a sign-up by name; a dict is a document."""
-
-
-class Clock:
-    """The time that this process goes by, which a test can move on."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Take the place of the system's clock until the test ends."""
-        self._real = time.time_ns
-        self._ahead = 0
-        monkeypatch.setattr(time, "time_ns", lambda: self._real() + self._ahead)
-
-    def advance(self, seconds: float) -> None:
-        """Let this time pass at once."""
-        self._ahead += round(seconds * 1e9)
 
 
 def email_address() -> str:

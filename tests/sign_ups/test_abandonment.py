@@ -1,13 +1,16 @@
 """Sign-ups that nobody finishes: abandoned when idle for too long, closed by the sweeper, deleted later."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from tests.sign_ups.support import ABANDONED, COMPLETE, DAY, HOUR, READY, REJECTED, Clock, begin, email_address
-from tests.support import Service, document, refused, request_id, serving, settings
+from tests.sign_ups.support import ABANDONED, COMPLETE, DAY, HOUR, READY, REJECTED, begin, email_address
+from tests.support import Clock, Service, document, refused, request_id, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta_server.core.sign_ups.revision import CLOSED_FOR
 from usermeta_server.model import SECOND
+
+MICROSECOND: Final = 1e-6
+"""In seconds."""
 
 
 async def sweep(service: Service) -> int:
@@ -16,10 +19,12 @@ async def sweep(service: Service) -> int:
 
 
 async def test_an_idle_sign_up_is_abandoned(own_service: Service, clock: Clock) -> None:
+    """When its time has come, to the microsecond."""
+    clock.stop()
     pending = await begin(own_service)
-    clock.advance(DAY - 60)
+    clock.turn(DAY - MICROSECOND)
     assert (await pending.known()).status == READY
-    clock.advance(60)
+    clock.turn(MICROSECOND)
     assert (await pending.known()).status == ABANDONED, "also before it is swept"
     for call in (pending.seen(), pending.update({}), pending.complete()):
         await refused(call, "CREDENTIAL_EXPIRED")
@@ -30,7 +35,7 @@ async def test_an_idle_sign_up_is_abandoned(own_service: Service, clock: Clock) 
 async def test_a_replay_does_not_bring_it_back(own_service: Service, clock: Clock) -> None:
     pending, again = await begin(own_service), request_id()
     await pending.update({"first_name": "Ada"}, request_id=again)
-    clock.advance(DAY)
+    clock.turn(DAY)
     await refused(pending.update({"first_name": "Ada"}, request_id=again), "CREDENTIAL_EXPIRED")
 
 
@@ -38,7 +43,7 @@ async def test_a_change_begins_the_time_anew_and_a_call_that_changes_nothing_doe
     own_service: Service, clock: Clock
 ) -> None:
     pending = await begin(own_service)
-    clock.advance(DAY - 60)
+    clock.turn(DAY - 60)
     await pending.seen()
     await pending.update({})
     await pending.update({"first_name": "Ada"}, validate_only=True)
@@ -46,35 +51,35 @@ async def test_a_change_begins_the_time_anew_and_a_call_that_changes_nothing_doe
     assert (await pending.seen()).abandon_time == pending.first.abandon_time
     after = await pending.update({"first_name": "Ada"})
     assert after.abandon_time.ToMicroseconds() - after.update_time.ToMicroseconds() == DAY * SECOND
-    clock.advance(DAY - 60)
+    clock.turn(DAY - 60)
     assert await sweep(own_service) == 0
     assert (await pending.seen()).status == READY
-    clock.advance(60)
+    clock.turn(60)
     assert (await pending.known()).status == ABANDONED
 
 
 async def test_how_long_is_a_setting(tmp_path: Path, clock: Clock) -> None:
-    async with serving(settings(tmp_path, sign_up_idle=HOUR)) as service:
+    async with serving(settings(tmp_path, sign_up_idle=HOUR), clock=clock) as service:
         pending = await begin(service)
         made = pending.first
         assert made.abandon_time.ToMicroseconds() - made.create_time.ToMicroseconds() == HOUR * SECOND
-        clock.advance(HOUR)
+        clock.turn(HOUR)
         assert (await pending.known()).status == ABANDONED
 
 
 async def test_sweeping_closes_first_and_deletes_later(own_service: Service, clock: Clock) -> None:
     pending = await begin(own_service, {"email_address": email_address(), "unsafe_metadata": {"a": 1}})
     await pending.attach({"private_metadata": {"b": 1}, "public_metadata": {"c": 1}})
-    clock.advance(DAY)
+    clock.turn(DAY)
     assert await sweep(own_service) == 1
     assert await sweep(own_service) == 0
     closed = await pending.known()
     assert closed.status == ABANDONED
     assert (document(closed.unsafe_metadata), document(closed.private_metadata)) == ({}, {})
     assert document(closed.public_metadata) == {}
-    clock.advance(CLOSED_FOR / SECOND - 60)
+    clock.turn(CLOSED_FOR / SECOND - 60)
     assert await sweep(own_service) == 0
-    clock.advance(60)
+    clock.turn(60)
     assert await sweep(own_service) == 1
     await refused(pending.known(), "SIGN_UP_NOT_FOUND")
     assert not (await own_service.admin.ListSignUps(pb.ListSignUpsRequest())).sign_ups
@@ -84,10 +89,10 @@ async def test_what_was_closed_otherwise_is_deleted_in_its_time_too(own_service:
     completed, rejected = await begin(own_service), await begin(own_service)
     user = (await completed.complete()).user
     await rejected.reject()
-    clock.advance(CLOSED_FOR / SECOND - 60)
+    clock.turn(CLOSED_FOR / SECOND - 60)
     assert await sweep(own_service) == 0
     assert [(await each.known()).status for each in (completed, rejected)] == [COMPLETE, REJECTED]
-    clock.advance(60)
+    clock.turn(60)
     assert await sweep(own_service) == 2
     for each in (completed, rejected):
         await refused(each.known(), "SIGN_UP_NOT_FOUND")
@@ -100,9 +105,9 @@ async def test_a_sweep_takes_so_many_and_those_that_wait_longest(own_service: Se
     made = []
     for _ in range(5):
         made.append(await begin(own_service))
-        clock.advance(60)
+        clock.turn(60)
     fresh = await begin(own_service)
-    clock.advance(DAY - 60)
+    clock.turn(DAY - 60)
     sign_ups, store = own_service.server.app.use_cases.sign_ups, own_service.server.app.store
     for taken, swept in ((2, 2), (2, 4), (1, 5)):
         assert await sign_ups.sweep(limit=2) == taken
@@ -114,7 +119,7 @@ async def test_a_sweep_takes_so_many_and_those_that_wait_longest(own_service: Se
 async def test_what_moves_between_looking_and_closing_stays_open(own_service: Service, clock: Clock) -> None:
     """The sweeper looks first and writes later: a sign-up that a transaction in between took up is left alone."""
     pending = await begin(own_service)
-    clock.advance(DAY - 1)
+    clock.turn(DAY - 1)
     sign_ups, store = own_service.server.app.use_cases.sign_ups, own_service.server.app.store
     looked = store.sign_ups_to_sweep
 

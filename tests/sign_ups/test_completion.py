@@ -6,9 +6,8 @@ from typing import Any
 
 import grpc
 
-from tests.sign_ups.support import COMPLETE, HOUR, READY, Clock, Pending, begin, email_address
-from tests.support import Clock as TurnedClock
-from tests.support import Service, document, read_error, refused, request_id, serving, settings
+from tests.sign_ups.support import COMPLETE, HOUR, READY, Pending, begin, email_address
+from tests.support import Clock, Service, document, read_error, refused, request_id, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as backend_pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as pb
@@ -179,15 +178,15 @@ async def test_a_session_comes_of_it_for_ten_minutes(own_service: Service, clock
     pending = await begin(own_service)
     again = request_id()
     first = await pending.complete(request_id=again)
-    clock.advance(599)
+    clock.turn(599)
     later = await session_of(pending)
     for token in (first.session_token, later):
         seen = await own_service.frontend(token).GetUser(pb.GetUserRequest())
         assert seen.user.id == first.user.id
-    clock.advance(2)
+    clock.turn(2)
     assert not await session_of(pending)
     assert not (await pending.complete(request_id=again)).session_token
-    clock.advance(HOUR)
+    clock.turn(HOUR)
     await refused(own_service.frontend(later).GetUser(pb.GetUserRequest()), "CREDENTIAL_EXPIRED")
 
 
@@ -204,9 +203,9 @@ async def test_after_ten_minutes_its_holder_is_told_only_who_it_became(own_servi
     """The token of a sign-up is no way to read its user for a month; a backend reads whom it likes."""
     pending, again = await begin(own_service, {"email_address": email_address(), "first_name": "Ada"}), request_id()
     user = (await pending.complete(request_id=again)).user
-    clock.advance(599)
+    clock.turn(599)
     assert [done.user for done in await told_again(pending, again)] == [user] * 3
-    clock.advance(2)
+    clock.turn(2)
     only_its_id = pb.CompleteSignUpResponse(user=OwnUser(id=user.id))
     assert await told_again(pending, again) == [only_its_id] * 3
     assert (await pending.attest()).user == await own_service.get(user.id)
@@ -255,7 +254,7 @@ async def test_a_user_with_the_id_of_one_that_was_deleted_is_another(service: Se
 
 async def test_so_is_one_that_was_made_while_time_stood_still(tmp_path: Path) -> None:
     """Which came first is told by versions: by its times the sign-up could be either's."""
-    turned = TurnedClock()
+    turned = Clock()
     async with serving(settings(tmp_path), clock=turned) as service:
         turned.turn(60)
         await service.user()

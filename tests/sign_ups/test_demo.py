@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.support import DEADLINE
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "demo.py"
 
 
@@ -26,7 +28,7 @@ def demo() -> ModuleType:
 def test_it_shows_what_each_audience_sees_side_by_side() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     ended = subprocess.run(  # noqa: S603  # our own script
-        [sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     lines = ended.stdout.splitlines()

@@ -284,4 +284,4 @@ def _attempt(shown: ShownSignUp) -> tuple[str, str, str, str, dict[Document, Jso
 
 
 TestSignUps = SignUpMachine.TestCase
-TestSignUps.settings = hypothesis_settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestSignUps.settings = hypothesis_settings(max_examples=25, stateful_step_count=20)

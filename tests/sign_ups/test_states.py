@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from tests.sign_ups.support import DAY, MISSING, READY, Clock, Pending, begin
-from tests.support import Service, refused
+from tests.sign_ups.support import DAY, MISSING, READY, Pending, begin
+from tests.support import Clock, Service, refused
 from usermeta.type.v1.sign_up_status_pb2 import SignUpStatus as StatusMessage
 from usermeta_server.core.sign_ups.states import TRANSITIONS, Action
 from usermeta_server.errors import Reason
@@ -38,7 +38,7 @@ async def _to_rejected(service: Service, _: Clock) -> Pending:
 
 async def _to_abandoned(service: Service, clock: Clock) -> Pending:
     pending = await begin(service)
-    clock.advance(DAY)
+    clock.turn(DAY)
     return pending
 
 
@@ -99,7 +99,7 @@ async def test_the_service_does_what_the_table_says(
 @pytest.mark.parametrize("status", SignUpStatus)
 async def test_only_what_is_open_is_abandoned(own_service: Service, clock: Clock, status: SignUpStatus) -> None:
     pending = await WAYS[status](own_service, clock)
-    clock.advance(DAY)
+    clock.turn(DAY)
     await own_service.server.app.use_cases.sign_ups.sweep()
     record = await own_service.server.app.store.sign_up(pending.id)
     assert record is not None

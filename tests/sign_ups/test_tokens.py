@@ -6,8 +6,8 @@ from typing import NamedTuple
 import grpc
 import pytest
 
-from tests.sign_ups.support import DAY, Clock, begin
-from tests.support import BACKEND, FRONTEND, Service, bearer, refused, serving, settings
+from tests.sign_ups.support import DAY, begin
+from tests.support import BACKEND, FRONTEND, Clock, Service, bearer, refused, serving, settings
 from usermeta_server.audience import PrincipalKind
 from usermeta_server.auth.sign_up_tokens import SignUpTokens
 from usermeta_server.errors import Reason, UsermetaError
@@ -90,13 +90,13 @@ def test_every_letter_of_a_token_counts() -> None:
 async def test_an_expired_token_says_nothing_of_what_exists(own_service: Service, clock: Clock) -> None:
     """Abandoned, closed by the sweeper, deleted at last: the holder of the token can't tell which."""
     pending = await begin(own_service)
-    clock.advance(DAY + 1)
+    clock.turn(DAY + 1)
     expected = await answers(own_service, pending.token)
     assert {each.reason for each in expected} == {"CREDENTIAL_EXPIRED"}
     assert len(expected) == 1
     sweep = own_service.server.app.use_cases.sign_ups.sweep
     for days in (0, 31):
-        clock.advance(days * DAY)
+        clock.turn(days * DAY)
         assert await sweep() == 1
         assert await answers(own_service, pending.token) == expected
     assert await own_service.server.app.store.sign_up(pending.id) is None

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import pytest
 
+from tests.support import DEADLINE
 from usermeta_server.core.profile import identifier, identifiers, identifiers_of
 from usermeta_server.core.users import claim, new_user
 from usermeta_server.errors import Reason, UsermetaError
@@ -24,9 +25,6 @@ from usermeta_server.store.sqlite import SqliteStore
 T = TypeVar("T")
 Write = tuple[Reads, Mutation[Any]]
 """What `Store.write` takes."""
-
-DEADLINE: Final = 10
-"""Seconds after which what hangs fails its test."""
 
 
 async def _go_on() -> None:

@@ -1,6 +1,7 @@
 """Contract: engines that fail, too much work, expiry, and the end."""
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 
 import pytest
@@ -19,7 +20,7 @@ from tests.store.contract import (
     started,
 )
 from usermeta_server.errors import Reason
-from usermeta_server.model import RememberedRequest, RequestKey
+from usermeta_server.model import RememberedRequest, RequestKey, Scope, SecretKey
 from usermeta_server.store import writer
 from usermeta_server.store.base import Reads, Transaction
 
@@ -87,6 +88,20 @@ async def test_a_read_that_fails_is_store_unavailable(open_store: OpenStore, mom
             tasks = await started(*reads, store.secret_keys(), store.signing_keys())
             assert [await reason_of(task) for task in tasks] == [Reason.STORE_UNAVAILABLE] * 6
         assert await every_view(store, user) == [user, user, user, None]
+
+
+async def test_a_listener_that_fails_fails_no_write(open_store: OpenStore, caplog: pytest.LogCaptureFixture) -> None:
+    """The write stands by then; that the listener failed is logged."""
+
+    def fail(_: object) -> None:
+        raise RuntimeError
+
+    async with open_store() as store:
+        store.subscribe_to_keys(fail)
+        key = SecretKey("key_1", "", (Scope.READ,), b"", 1, 0, 0)
+        await soon(store.write(Reads(), lambda transaction: transaction.secret_keys.put(key.id, key)))
+        assert list(await soon(store.secret_keys())) == [key]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
 async def test_too_many_waiting_writes_are_refused(

@@ -242,6 +242,19 @@ async def test_a_row_made_and_deleted_in_one_batch_is_not_there(open_store: Open
         assert found.id == "user_b"
 
 
+async def test_a_user_made_again_in_the_batch_that_deletes_it_is_another(
+    open_store: OpenStore, moments: Moments
+) -> None:
+    """Nothing of the first one stays, not even what never changes of a user."""
+    async with open_store() as store:
+        first = await store.write(*creating("user_a", "ada"))
+        _, second = await at_once(store, moments, [deleting("user_a"), creating("user_a", "ada")])
+        assert second.create_time > first.create_time
+        assert await every_view(store, second) == [second] * 4
+    async with open_store() as store:
+        assert await every_view(store, second) == [second] * 4
+
+
 async def test_versions_strictly_increase(open_store: OpenStore, moments: Moments) -> None:
     """Later commits have higher versions: within a batch, after failures, after deletions, and after reopening."""
     versions: list[int] = []
