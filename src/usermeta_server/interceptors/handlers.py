@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -39,22 +39,36 @@ def _parsing(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return parse
 
 
-async def refuse(context: Context, error: UsermetaError) -> NoReturn:
-    """End a call with an error: status, message and details."""
+async def refuse(context: Context, error: UsermetaError) -> None:
+    """End a call with an error: status, message and details.
+
+    Afterwards the handler only has to return: gRPC keeps the exception of `abort` with the call, and raises it again
+    itself. Its traceback is a way from the call to this frame and back, which would keep the call, and its place among
+    the connection's streams, until garbage is looked for.
+    """
     status = to_status(error)
     code = getattr(grpc.StatusCode, error.reason.status)
     details = (("grpc-status-details-bin", status.SerializeToString()),)
-    await context.abort(code, status.message, details)
-    raise AssertionError  # abort always raises
+    try:
+        await context.abort(code, status.message, details)
+    except grpc.aio.AbortError as aborted:
+        aborted.__traceback__ = None
 
 
-def to_domain_error(error: Exception | asyncio.CancelledError, method: str) -> UsermetaError:
-    """Return the error that a client is told; what is no error of the domain is logged under an id, and hidden."""
-    if isinstance(error, UsermetaError):
-        return error
-    hidden = internal_error()
-    log.error("unhandled error %s in %s", hidden.metadata["error_id"], method, exc_info=error)
-    return hidden
+def to_domain_error(error: BaseException, method: str) -> UsermetaError:
+    """Return the error that a client is told; what is no error of the domain is logged under an id, and hidden.
+
+    The error loses its traceback: frames that it passed may hold it, or a future that does, and all that a call is.
+    """
+    told = error
+    if not isinstance(told, UsermetaError):
+        told = internal_error()
+        log.error("unhandled error %s in %s", told.metadata["error_id"], method, exc_info=error)
+    passed: BaseException | None = error
+    while passed is not None:
+        passed.__traceback__ = None
+        passed = passed.__cause__ or passed.__context__
+    return told
 
 
 def refusal(error: UsermetaError) -> "grpc.RpcMethodHandler[Any, Any]":
@@ -63,7 +77,7 @@ def refusal(error: UsermetaError) -> "grpc.RpcMethodHandler[Any, Any]":
     It takes a stream of requests, whatever the method takes: so gRPC does not wait for the body, nor read it.
     """
 
-    async def handle(_: AsyncIterator[Any], context: Context) -> NoReturn:
+    async def handle(_: AsyncIterator[Any], context: Context) -> None:
         await refuse(context, error)
 
     return grpc.stream_unary_rpc_method_handler(handle)
@@ -107,32 +121,31 @@ class Guard:
                 self._check(self._caller().principal)
                 _check_parsed(request)
                 response = await behaviour(request, context)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
-                await self._fail(error, method, request, context, start)
+            except (Exception, asyncio.CancelledError) as error:
+                if _is_cancelled_by_client(error):
+                    self._record(method, request, start, _CANCELLED, None)
+                    raise
+                told = to_domain_error(error, method)
+                self._record(method, request, start, told.reason.status, told.reason)
+                await refuse(context, told)
+                return None
             if logs_success:
                 self._record(method, request, start, _OK, None)
             return response
 
         return handle
 
-    async def _fail(
-        self, error: Exception | asyncio.CancelledError, method: str, request: object, context: Context, start: int
-    ) -> NoReturn:
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            self._record(method, request, start, _CANCELLED, None)
-            raise error
-        if isinstance(error, grpc.aio.AbortError):
-            raise error
-        told = to_domain_error(error, method)
-        self._record(method, request, start, told.reason.status, told.reason)
-        await refuse(context, told)
-
     def _record(self, method: str, request: object, start: int, status: str, reason: Reason | None) -> None:
         if self._log.wants(reason):
             request_id = getattr(request, "request_id", "")[:_UUID_LENGTH]
             elapsed = time.perf_counter_ns() - start
             self._log.record(EndedCall(self._caller(), method, status, reason, elapsed, request_id))
+
+
+def _is_cancelled_by_client(error: BaseException) -> bool:
+    """Tell whether gRPC ended a call's task; a handler's own cancellation is a fault, and would hang the client."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _check_parsed(request: object) -> None:
