@@ -24,6 +24,7 @@ from usermeta.frontend.v1 import frontend_service_pb2_grpc
 from usermeta_server.audience import Principal, PrincipalKind
 from usermeta_server.core.documents import JsonObject
 from usermeta_server.core.writes import Intent
+from usermeta_server.logs import LineWriter
 from usermeta_server.model import Actor, Scope
 from usermeta_server.model import User as ModelUser
 from usermeta_server.server import Server, start_server
@@ -125,10 +126,17 @@ def settings(folder: Path, **changes: Any) -> ServerSettings:  # noqa: ANN401  #
 
 
 @asynccontextmanager
+async def _logging_server(chosen: ServerSettings, log_descriptor: int) -> AsyncIterator[Server]:
+    with LineWriter(log_descriptor) as lines:
+        async with start_server(chosen, lines=lines) as server:
+            yield server
+
+
+@asynccontextmanager
 async def serving(chosen: ServerSettings, *, log_descriptor: int = 2) -> AsyncIterator[Service]:
     """Run the server in this process until the context is left; on an empty or a used database."""
     options = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
-    async with start_server(chosen, log_descriptor=log_descriptor) as server:
+    async with _logging_server(chosen, log_descriptor) as server:
         keys = server.app.use_cases.secret_keys
         made = await keys.create(_OPERATOR, "admin", (Scope.ADMIN,), 0, _INTENT)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:

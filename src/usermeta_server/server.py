@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import ssl
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from usermeta_server.errors import OperatorError
 from usermeta_server.interceptors.access_log import AccessLog, AccessLogMode
 from usermeta_server.interceptors.audience import AudienceInterceptor
 from usermeta_server.interceptors.drain import Drain
+from usermeta_server.logs import LineWriter
 from usermeta_server.model import SECOND
 from usermeta_server.policy import ProfileAudience
 from usermeta_server.services.backend import BackendService
@@ -110,14 +110,14 @@ class Server:
 
 @asynccontextmanager
 async def start_server(
-    settings: ServerSettings, *, rotate_session_key: bool = False, log_descriptor: int = 2
+    settings: ServerSettings, *, rotate_session_key: bool = False, lines: LineWriter | None = None
 ) -> AsyncIterator[Server]:
-    """Serve by these settings until the context is left, then end gracefully.
+    """Serve by these settings until the context is left, then end gracefully; the access log goes to `lines`, if any.
 
     Raises:
         OperatorError: the store cannot be opened, the address is taken, or TLS files cannot be read.
     """
-    access_log = AccessLog(AccessLogMode(settings.access_log), log_descriptor, json=not _is_terminal(log_descriptor))
+    access_log = AccessLog(AccessLogMode(settings.access_log), lines)
     async with open_app(settings, rotate_session_key=rotate_session_key) as app:
         server = Server(app, settings, access_log)
         await server.start(settings)
@@ -181,7 +181,3 @@ async def _build_indexes(app: App) -> None:
         except Exception:
             log.exception("building an index failed; it will be tried again")
         await asyncio.sleep(_INDEX_SECONDS)
-
-
-def _is_terminal(descriptor: int) -> bool:
-    return descriptor == sys.stderr.fileno() and sys.stderr.isatty()
