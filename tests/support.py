@@ -26,6 +26,7 @@ from usermeta_server.audience import Principal, PrincipalKind
 from usermeta_server.clock import wall_clock
 from usermeta_server.core.documents import JsonObject
 from usermeta_server.core.writes import Intent
+from usermeta_server.logs import LineWriter
 from usermeta_server.model import SECOND, Actor, Scope
 from usermeta_server.model import User as ModelUser
 from usermeta_server.server import Server, start_server
@@ -152,12 +153,21 @@ def settings(folder: Path, **changes: Any) -> ServerSettings:  # noqa: ANN401  #
 
 
 @asynccontextmanager
+async def _logging_server(
+    chosen: ServerSettings, log_descriptor: int, clock: Callable[[], int]
+) -> AsyncIterator[Server]:
+    with LineWriter(log_descriptor) as lines:
+        async with start_server(chosen, lines=lines, clock=clock) as server:
+            yield server
+
+
+@asynccontextmanager
 async def serving(
     chosen: ServerSettings, *, log_descriptor: int = 2, clock: Callable[[], int] = wall_clock
 ) -> AsyncIterator[Service]:
     """Run the server in this process until the context is left; on an empty or a used database."""
     options = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
-    async with start_server(chosen, log_descriptor=log_descriptor, clock=clock) as server:
+    async with _logging_server(chosen, log_descriptor, clock) as server:
         keys = server.app.use_cases.secret_keys
         made = await keys.create(_OPERATOR, "admin", (Scope.ADMIN,), 0, _INTENT)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:

@@ -1,18 +1,14 @@
-"""The server: app, interceptor, services, health, reflection, put together; and its graceful end."""
+"""The server: app, interceptor, services, health, reflection, put together; its upkeep, and its graceful end."""
 
 import asyncio
 import logging
 import ssl
-import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
 
 from usermeta.backend.v1 import backend_service_pb2
 from usermeta.frontend.v1 import frontend_service_pb2
@@ -22,17 +18,26 @@ from usermeta_server.clock import Clock, ClockWatch, wall_clock
 from usermeta_server.errors import OperatorError
 from usermeta_server.interceptors.access_log import AccessLog, AccessLogMode
 from usermeta_server.interceptors.audience import AudienceInterceptor
+from usermeta_server.interceptors.drain import Drain
+from usermeta_server.logs import LineWriter
 from usermeta_server.model import SECOND
 from usermeta_server.policy import ProfileAudience
 from usermeta_server.services.backend import BackendService
 from usermeta_server.services.frontend import FrontendService
 from usermeta_server.services.rpc import service_handler
 from usermeta_server.settings import ServerSettings
+from usermeta_server.transports.grpc import health
+from usermeta_server.transports.grpc.health import Health
+from usermeta_server.transports.grpc.open_streams import OpenStreams
+from usermeta_server.transports.grpc.reflection import Reflection
 
 log = logging.getLogger(__name__)
 
 BACKEND: Final = backend_service_pb2.DESCRIPTOR.services_by_name["BackendService"]
 FRONTEND: Final = frontend_service_pb2.DESCRIPTOR.services_by_name["FrontendService"]
+
+_MAX_OPEN_STREAMS: Final = 1000
+"""How many watches of health and streams of reflection there may be at once: they need no credential."""
 
 _SWEEP_SECONDS: Final = 60
 _INDEX_SECONDS: Final = 1
@@ -57,54 +62,50 @@ _OPTIONS: Final = (
 )
 
 
-class Health(HealthServicer):
-    """Health whose watches can be ended, so that they do not hold up a shutdown."""
-
-    def __init__(self) -> None:
-        """Begin with no watches."""
-        super().__init__()
-        self._watches: set[asyncio.Task[Any]] = set()
-        self._ending = False
-
-    async def Watch(self, request: Any, context: Any) -> None:  # noqa: ANN401, N802  # as generated
-        """Send the state of a service, and again whenever it changes."""
-        task = asyncio.current_task()
-        if task is None:
-            return
-        self._watches.add(task)
-        try:
-            await super().Watch(request, context)
-        except asyncio.CancelledError:
-            if not self._ending:
-                raise
-            task.uncancel()
-        finally:
-            self._watches.discard(task)
-
-    async def end(self) -> None:
-        """Say NOT_SERVING to all who ask or watch, then end the watches."""
-        await self.enter_graceful_shutdown()
-        await asyncio.sleep(0)
-        self._ending = True
-        for task in self._watches:
-            task.cancel()
-
-
 class Server:
     """A server that serves: where it listens, and how it ends."""
 
-    def __init__(self, app: App, grpc_server: grpc.aio.Server, health: Health, port: int) -> None:
-        """Put the parts together; `start_server` makes them."""
+    def __init__(self, app: App, settings: ServerSettings, access_log: AccessLog) -> None:
+        """Put the parts together; `start_server` makes and starts one."""
         self.app = app
-        self.port = port
-        self._grpc = grpc_server
-        self._health = health
+        self.port = 0
+        self._streams = OpenStreams(_MAX_OPEN_STREAMS)
+        self.health = Health(("", BACKEND.full_name, FRONTEND.full_name), self._streams)
+        self._drain = Drain()
+        rules = policy.method_rules(ProfileAudience(settings.profiles))
+        interceptor = AudienceInterceptor(rules, app.authenticator, access_log, self._drain)
+        self._grpc = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
+        self._grpc.add_generic_rpc_handlers(self._handlers(settings))
+
+    def _handlers(self, settings: ServerSettings) -> Sequence[grpc.GenericRpcHandler]:
+        use_cases = self.app.use_cases
+        names = (BACKEND.full_name, FRONTEND.full_name, health.SERVICE)
+        return (
+            service_handler(BACKEND, BackendService(use_cases, settings.cache)),
+            service_handler(FRONTEND, FrontendService(use_cases, settings.cache)),
+            self.health.handler(),
+            *(Reflection(names, self._streams).handlers() if settings.reflection else ()),
+        )
+
+    async def start(self, settings: ServerSettings) -> None:
+        """Listen and serve.
+
+        Raises:
+            OperatorError: the address is taken, or TLS files cannot be read.
+        """
+        self.port = _bind(self._grpc, settings)
+        await self._grpc.start()
 
     async def stop(self, grace: float) -> None:
         """Stop serving: say so, end what would go on for ever, let calls under way finish within `grace` seconds."""
-        await self._health.end()
+        now = asyncio.get_running_loop().time
+        deadline = now() + grace
+        self.health.end()
         self.app.hub.close()
-        await self._grpc.stop(grace)
+        await self._drain.run(grace)
+        self._streams.end()
+        # What there still is are replies on their way.
+        await self._grpc.stop(max(deadline - now(), 0))
 
 
 @asynccontextmanager
@@ -112,23 +113,18 @@ async def start_server(
     settings: ServerSettings,
     *,
     rotate_session_key: bool = False,
-    log_descriptor: int = 2,
+    lines: LineWriter | None = None,
     clock: Clock = wall_clock,
 ) -> AsyncIterator[Server]:
-    """Serve by these settings until the context is left, then end gracefully.
+    """Serve by these settings until the context is left, then end gracefully; the access log goes to `lines`, if any.
 
     Raises:
         OperatorError: the store cannot be opened, the address is taken, or TLS files cannot be read.
     """
-    access_log = AccessLog(AccessLogMode(settings.access_log), log_descriptor, json=not _is_terminal(log_descriptor))
+    access_log = AccessLog(AccessLogMode(settings.access_log), lines)
     async with open_app(settings, rotate_session_key=rotate_session_key, clock=clock) as app:
-        health = Health()
-        grpc_server = _grpc_server(app, settings, access_log, health)
-        port = _bind(grpc_server, settings)
-        await grpc_server.start()
-        for name in ("", BACKEND.full_name, FRONTEND.full_name):
-            await health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        server = Server(app, grpc_server, health, port)
+        server = Server(app, settings, access_log)
+        await server.start(settings)
         upkeep = [asyncio.create_task(_sweep(app, settings)), asyncio.create_task(_build_indexes(app))]
         try:
             yield server
@@ -139,23 +135,6 @@ async def start_server(
                 task.cancel()
             await asyncio.gather(*upkeep, return_exceptions=True)
             access_log.flush()
-
-
-def _grpc_server(app: App, settings: ServerSettings, access_log: AccessLog, health: Health) -> grpc.aio.Server:
-    rules = policy.method_rules(ProfileAudience(settings.profiles))
-    interceptor = AudienceInterceptor(rules, app.authenticator, access_log)
-    server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
-    handlers = (
-        service_handler(BACKEND, BackendService(app.use_cases, settings.cache)),
-        service_handler(FRONTEND, FrontendService(app.use_cases, settings.cache)),
-    )
-    server.add_generic_rpc_handlers(handlers)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    if settings.reflection:
-        health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-        names = (BACKEND.full_name, FRONTEND.full_name, health_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
-    return server
 
 
 def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
@@ -208,7 +187,3 @@ async def _build_indexes(app: App) -> None:
         except Exception:
             log.exception("building an index failed; it will be tried again")
         await asyncio.sleep(_INDEX_SECONDS)
-
-
-def _is_terminal(descriptor: int) -> bool:
-    return descriptor == sys.stderr.fileno() and sys.stderr.isatty()

@@ -1,6 +1,7 @@
 """The graceful end: what is under way finishes, what would go on for ever is ended, what comes later is refused."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -8,8 +9,10 @@ from typing import Any, Final
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
-from tests.support import BACKEND, DEADLINE, Service, bearer, serving, settings
+from tests.rpc.methods import METHODS
+from tests.support import BACKEND, DEADLINE, Service, bearer, read_error, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta_server.server import Server, start_server
 
@@ -63,6 +66,61 @@ async def test_a_write_under_way_finishes_before_the_server_ends(tmp_path: Path)
         assert await service.get(made.id) == made
 
 
+async def test_while_the_server_ends_every_other_call_is_told_to_go_elsewhere(tmp_path: Path) -> None:
+    """At once, whoever calls, and before a body is read; health still answers."""
+    async with serving(settings(tmp_path)) as service:
+        writing, release = await held_write(service)
+        stopping = asyncio.create_task(service.server.stop(DEADLINE))
+        await not_serving(service)
+        for path in METHODS:
+            assert await _told(service, path) == "SHUTTING_DOWN"
+        assert not stopping.done()
+        reply = Reply.FromString(await service.raw("/grpc.health.v1.Health/Check", b""))
+        assert reply.status == Reply.NOT_SERVING
+        release.set()
+        await writing
+        await stopping
+
+
+async def _told(service: Service, path: str) -> str:
+    """Return why a call whose body never comes is refused."""
+
+    async def body() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    method = service.channel.stream_stream(path, request_serializer=bytes, response_deserializer=bytes)
+    call = method(body(), timeout=DEADLINE)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    return read_error(caught.value).reason
+
+
+async def test_a_call_whose_body_comes_after_the_end_began_is_told_to_go_elsewhere(tmp_path: Path) -> None:
+    async with serving(settings(tmp_path)) as service:
+        sent = asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            await sent.wait()
+            yield b""
+
+        writing, release = await held_write(service)
+        method = service.channel.stream_unary(
+            f"{BACKEND}CreateUser", request_serializer=bytes, response_deserializer=bytes
+        )
+        call = method(body(), metadata=grpc.aio.Metadata(*bearer(service.admin_key)), timeout=DEADLINE)
+        await service.raw("/grpc.health.v1.Health/Check", b"")
+        stopping = asyncio.create_task(service.server.stop(DEADLINE))
+        await not_serving(service)
+        sent.set()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert read_error(caught.value).reason == "SHUTTING_DOWN"
+        release.set()
+        await writing
+        await stopping
+
+
 async def test_a_write_that_outlasts_the_grace_is_still_whole(tmp_path: Path) -> None:
     """Its caller is told nothing, but the store finishes what it began before it closes."""
     chosen = settings(tmp_path, shutdown_grace=0.05)
@@ -92,10 +150,26 @@ async def test_a_watch_of_health_is_told_and_does_not_hold_the_server_up(tmp_pat
         watch = service.channel.unary_stream(WATCH, request_serializer=bytes, response_deserializer=Reply.FromString)
         replies = aiter(watch(b""))
         first = await asyncio.wait_for(anext(replies), DEADLINE)
-        await service.server.stop(DEADLINE)
+        await asyncio.wait_for(service.server.stop(100 * DEADLINE), DEADLINE)
         seen = [reply async for reply in replies]  # raises what the grace, once over, would have ended it with
     assert first.status == Reply.SERVING
     assert [reply.status for reply in seen] == [Reply.NOT_SERVING]
+
+
+async def test_a_stream_of_reflection_does_not_hold_the_server_up(tmp_path: Path) -> None:
+    async with serving(settings(tmp_path)) as service:
+        never = asyncio.Event()
+
+        async def questions() -> AsyncIterator[bytes]:
+            yield ServerReflectionRequest(list_services="").SerializeToString()
+            await never.wait()
+
+        path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+        method = service.channel.stream_stream(path, request_serializer=bytes, response_deserializer=bytes)
+        call = method(questions())
+        assert isinstance(await call.read(), bytes)
+        await asyncio.wait_for(service.server.stop(100 * DEADLINE), DEADLINE)
+        assert await call.code() is grpc.StatusCode.OK
 
 
 async def test_a_call_to_a_server_that_has_ended_is_unavailable(tmp_path: Path) -> None:

@@ -17,12 +17,14 @@ import uvloop
 from usermeta_server.audience import OPERATOR, OPERATOR_ACTOR
 from usermeta_server.cli.options import given, settings_options
 from usermeta_server.core.writes import Intent
-from usermeta_server.logs import configure_logs
+from usermeta_server.logs import LineWriter, logging_to
 from usermeta_server.model import Scope
 from usermeta_server.server import Server, start_server
 from usermeta_server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
+
+_STDOUT, _STDERR = 1, 2
 
 _GC_THRESHOLDS = (50_000, 20, 100)
 """When to look for garbage: calls make many objects that are gone with them, and hardly any that only that finds."""
@@ -39,16 +41,15 @@ def serve(*, rotate_session_key: bool, **flags: Any) -> None:  # noqa: ANN401  #
     On an empty store it makes a first secret key and prints it once, with a call to paste.
     """
     settings = given(ServerSettings, flags)
-    configure_logs()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, rotate_session_key=rotate_session_key))
+    with logging_to(_STDERR) as lines, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, lines, rotate_session_key=rotate_session_key))
 
 
-async def _serve(settings: ServerSettings, *, rotate_session_key: bool) -> None:
+async def _serve(settings: ServerSettings, lines: LineWriter, *, rotate_session_key: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with start_server(settings, rotate_session_key=rotate_session_key) as server:
+    async with start_server(settings, rotate_session_key=rotate_session_key, lines=lines) as server:
         address = f"{settings.listen.rpartition(':')[0]}:{server.port}"
         await _welcome(server, address, tls=settings.tls_cert is not None)
         # What is here by now stays: to look through it for garbage again and again would hold up calls.
@@ -68,11 +69,14 @@ async def _welcome(server: Server, address: str, *, tls: bool) -> None:
         return
     keys = server.app.use_cases.secret_keys
     made = await keys.create(OPERATOR, "first key", (Scope.ADMIN,), 0, Intent(OPERATOR_ACTOR, "serve"))
-    click.echo(
+    text = (
         f"Your first secret key (admin), shown only this once:\n\n    {made.secret}\n\n"
-        f"Make a user; paste into another terminal:\n\n    {_first_call(address, made.secret, tls=tls)}\n"
+        f"Make a user; paste into another terminal:\n\n    {_first_call(address, made.secret, tls=tls)}\n\n"
     )
-    sys.stdout.flush()
+    lines = LineWriter(_STDOUT)
+    lines.write(text.encode())
+    if not lines.close():
+        log.warning("nobody reads standard output, where the first secret key is; `usermeta keys create` makes others")
 
 
 def _first_call(address: str, secret: str, *, tls: bool) -> str:

@@ -1,11 +1,10 @@
 """One line for each call: JSON, or words on a terminal. Never a credential or a document.
 
-Written by hand, for a general logging library costs a third of all calls: lines are gathered, and go out in one
+Made by hand, for a general logging library costs a third of all calls: lines are gathered, and handed over in one
 piece a few times a second.
 """
 
 import asyncio
-import os
 import time
 from enum import StrEnum, unique
 from typing import Final, NamedTuple
@@ -14,6 +13,7 @@ import orjson
 
 from usermeta_server.audience import Caller
 from usermeta_server.errors import Reason
+from usermeta_server.logs import LineWriter
 
 _FLUSH_SECONDS: Final = 0.1
 _FLUSH_LINES: Final = 1000
@@ -40,13 +40,13 @@ class EndedCall(NamedTuple):
 
 
 class AccessLog:
-    """Writes access lines to a file descriptor."""
+    """Hands access lines to a writer."""
 
-    def __init__(self, mode: AccessLogMode, descriptor: int, *, json: bool) -> None:
-        """Log to an open descriptor."""
-        self._mode = mode
-        self._descriptor = descriptor
-        self._write_line = self._json if json else self._words
+    def __init__(self, mode: AccessLogMode, lines: LineWriter | None) -> None:
+        """Log to a writer of lines; without one, nothing is logged."""
+        self._mode = mode if lines else AccessLogMode.OFF
+        self._writer = lines
+        self._write_line = self._words if lines and lines.terminal else self._json
         self._lines: list[bytes] = []
         self._second = 0
         self._date = ""
@@ -76,10 +76,10 @@ class AccessLog:
             self.flush()
 
     def flush(self) -> None:
-        """Write out what was gathered."""
-        data, self._lines = b"".join(self._lines), []
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+        """Hand over what was gathered."""
+        lines, self._lines = self._lines, []
+        if lines and self._writer:
+            self._writer.write(b"".join(lines), len(lines))
 
     def _json(self, line: dict[str, object]) -> None:
         self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))

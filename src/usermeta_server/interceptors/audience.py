@@ -6,7 +6,7 @@ may not call is refused before a byte of the body is read.
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import grpc
 
@@ -15,17 +15,18 @@ from usermeta_server.audience import Caller, PrincipalKind, current_caller, set_
 from usermeta_server.auth.authenticator import Authenticator
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.interceptors.access_log import AccessLog, EndedCall
-from usermeta_server.interceptors.handlers import Guard, refusal, to_domain_error
+from usermeta_server.interceptors.drain import Drain
+from usermeta_server.interceptors.handlers import Guard, Handler, last_refusal, refusal, to_domain_error
 from usermeta_server.lru import LruMap
 from usermeta_server.policy import MethodRule
 
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Headers: TypeAlias = tuple[str | bytes, ...]
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
 OPEN_SERVICES: Final = frozenset(
     {
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
     }
 )
@@ -39,12 +40,15 @@ _REMEMBERED: Final = 20_000
 class AudienceInterceptor(grpc.aio.ServerInterceptor):
     """Decides from a call's method and metadata whether it may go on, and as whom."""
 
-    def __init__(self, rules: Mapping[str, MethodRule], authenticator: Authenticator, access_log: AccessLog) -> None:
-        """Judge by these rules; what has no rule is refused."""
+    def __init__(
+        self, rules: Mapping[str, MethodRule], authenticator: Authenticator, access_log: AccessLog, drain: Drain
+    ) -> None:
+        """Judge by these rules; what has no rule is refused, and everything once a drain has begun."""
         self._rules = rules
         self._authenticator = authenticator
         self._log = access_log
-        self._guard = Guard(access_log, current_caller, authenticator.check)
+        self._drain = drain
+        self._guard = Guard(access_log, drain, current_caller, authenticator.check)
         self._guarded: dict[str, Handler] = {}
         self._callers: LruMap[tuple[str, Headers], Caller] = LruMap(_REMEMBERED)
 
@@ -61,17 +65,22 @@ class AudienceInterceptor(grpc.aio.ServerInterceptor):
         headers = tuple([value for key, value in details.invocation_metadata or () if key == "authorization"])
         caller = self._callers.get((method, headers))
         try:
+            if self._drain.begun:
+                self._record(method, Reason.SHUTTING_DOWN, start)
+                return last_refusal(self._drain)
             if caller is None:
                 caller = await self._authenticate(method, headers)
             else:
                 self._authenticator.check(caller.principal)
         except Exception as error:  # noqa: BLE001  # the outermost layer
             told = to_domain_error(error, method)
-            elapsed = time.perf_counter_ns() - start
-            self._log.record(EndedCall(None, method, told.reason.status, told.reason, elapsed))
+            self._record(method, told.reason, start)
             return refusal(told)
         set_caller(caller)
         return guarded
+
+    def _record(self, method: str, reason: Reason, start: int) -> None:
+        self._log.record(EndedCall(None, method, reason.status, reason, time.perf_counter_ns() - start))
 
     async def _authenticate(self, method: str, headers: Headers) -> Caller:
         rule = self._rules.get(method)

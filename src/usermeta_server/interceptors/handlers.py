@@ -4,17 +4,20 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from usermeta_server.audience import Caller, Principal
 from usermeta_server.errors import Reason, UsermetaError, invalid
 from usermeta_server.interceptors.access_log import AccessLog, EndedCall
+from usermeta_server.interceptors.drain import Drain
 from usermeta_server.status import internal_error, to_status
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Trailers: TypeAlias = tuple[tuple[str, bytes], ...]
 log = logging.getLogger(__name__)
 
 _CANCELLED = "CANCELLED"
@@ -29,7 +32,9 @@ class _Malformed:
 _MALFORMED = _Malformed()
 
 
-def _parsing(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def parsing(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Return a deserializer that never raises; `check_parsed` does, where an error can be told."""
+
     def parse(data: bytes) -> object:
         try:
             return deserialize(data)
@@ -39,34 +44,88 @@ def _parsing(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return parse
 
 
-async def refuse(context: Context, error: UsermetaError) -> NoReturn:
+async def abort(context: Context, code: grpc.StatusCode, text: str, trailers: Trailers = ()) -> None:
+    """End a call that fails; afterwards its handler only has to return.
+
+    gRPC keeps the exception of `abort` with the call, and raises it again itself. Its traceback is a way from the call
+    to this frame and back, which would keep the call, and its place among the connection's streams, until garbage is
+    looked for.
+    """
+    try:
+        await context.abort(code, text, trailers)
+    except grpc.aio.AbortError as aborted:
+        aborted.__traceback__ = None
+
+
+async def refuse(context: Context, error: UsermetaError) -> None:
     """End a call with an error: status, message and details."""
     status = to_status(error)
-    code = getattr(grpc.StatusCode, error.reason.status)
-    details = (("grpc-status-details-bin", status.SerializeToString()),)
-    await context.abort(code, status.message, details)
-    raise AssertionError  # abort always raises
+    trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+    await abort(context, getattr(grpc.StatusCode, error.reason.status), status.message, trailers)
 
 
-def to_domain_error(error: Exception | asyncio.CancelledError, method: str) -> UsermetaError:
-    """Return the error that a client is told; what is no error of the domain is logged under an id, and hidden."""
-    if isinstance(error, UsermetaError):
-        return error
-    hidden = internal_error()
-    log.error("unhandled error %s in %s", hidden.metadata["error_id"], method, exc_info=error)
-    return hidden
+def to_domain_error(error: BaseException, method: str) -> UsermetaError:
+    """Return the error that a client is told; what is no error of the domain is logged under an id, and hidden.
+
+    The error loses its traceback: frames that it passed may hold it, or a future that does, and all that a call is.
+    """
+    told = error
+    if not isinstance(told, UsermetaError):
+        told = internal_error()
+        log.error("unhandled error %s in %s", told.metadata["error_id"], method, exc_info=error)
+    passed: BaseException | None = error
+    while passed is not None:
+        passed.__traceback__ = None
+        passed = passed.__cause__ or passed.__context__
+    return told
 
 
-def refusal(error: UsermetaError) -> "grpc.RpcMethodHandler[Any, Any]":
+def refusal(error: UsermetaError) -> Handler:
     """Return a handler that refuses at once.
 
     It takes a stream of requests, whatever the method takes: so gRPC does not wait for the body, nor read it.
     """
 
-    async def handle(_: AsyncIterator[Any], context: Context) -> NoReturn:
+    async def handle(_: AsyncIterator[Any], context: Context) -> None:
         await refuse(context, error)
 
     return grpc.stream_unary_rpc_method_handler(handle)
+
+
+def last_refusal(drain: Drain) -> Handler:
+    """Return a handler that refuses as `refusal` does, because the server ends, when it is time to."""
+
+    async def handle(_: AsyncIterator[Any], context: Context) -> None:
+        drain.under_way += 1
+        try:
+            await drain.refusing()
+            await refuse(context, UsermetaError(Reason.SHUTTING_DOWN))
+        finally:
+            drain.under_way -= 1
+
+    return grpc.stream_unary_rpc_method_handler(handle)
+
+
+def open_handler(
+    method: str, make: Callable[..., Handler], behaviour: Callable[[Any, Context], Awaitable[Any]], kind: type[Message]
+) -> Handler:
+    """Return the handler of a method that anyone may call, with requests parsed safely and errors translated.
+
+    `make` is gRPC's maker of a handler of its kind; requests are of the type `kind`. Where they are a stream,
+    `behaviour` has to `check_parsed` each.
+    """
+
+    async def handle(request: object, context: Context) -> object:
+        try:
+            check_parsed(request)
+            return await behaviour(request, context)
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_cancelled_by_client(error):
+                raise
+            await refuse(context, to_domain_error(error, method))
+            return None
+
+    return make(handle, parsing(kind.FromString), _serialize)
 
 
 _MAKERS: Final[Mapping[bool, Callable[..., Any]]] = {
@@ -81,52 +140,54 @@ class Guard:
     """Wraps handlers."""
 
     def __init__(
-        self, access_log: AccessLog, current_caller: Callable[[], Caller], check: Callable[[Principal], None]
+        self,
+        access_log: AccessLog,
+        drain: Drain,
+        current_caller: Callable[[], Caller],
+        check: Callable[[Principal], None],
     ) -> None:
-        """Log to an access log, learn who calls from `current_caller`, and `check` whether they still may."""
+        """Log, count for a drain, learn who calls from `current_caller`, and `check` whether they still may."""
         self._check = check
         self._log = access_log
+        self._drain = drain
         self._caller = current_caller
 
-    def wrap(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
+    def wrap(self, method: str, handler: Handler) -> Handler:
         """Return the handler of a method with requests parsed safely, errors translated, and calls logged."""
-        parse = _parsing(handler.request_deserializer) if handler.request_deserializer else None
+        parse = parsing(handler.request_deserializer) if handler.request_deserializer else None
         behaviour: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
         make = _MAKERS[handler.response_streaming]
-        guarded: grpc.RpcMethodHandler[Any, Any] = make(
-            self._guarded(method, behaviour), parse, handler.response_serializer
-        )
+        guarded: Handler = make(self._guarded(method, behaviour), parse, handler.response_serializer)
         return guarded
 
     def _guarded(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Callable[..., Any]:
         logs_success = self._log.wants(None)
+        drain = self._drain
 
         async def handle(request: object, context: Context) -> object:
             start = time.perf_counter_ns()
+            drain.under_way += 1
             try:
+                if drain.begun:
+                    raise UsermetaError(Reason.SHUTTING_DOWN)  # noqa: TRY301  # told as every other error is
                 self._check(self._caller().principal)
-                _check_parsed(request)
+                check_parsed(request)
                 response = await behaviour(request, context)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
-                await self._fail(error, method, request, context, start)
+            except (Exception, asyncio.CancelledError) as error:
+                if _is_cancelled_by_client(error):
+                    self._record(method, request, start, _CANCELLED, None)
+                    raise
+                told = to_domain_error(error, method)
+                self._record(method, request, start, told.reason.status, told.reason)
+                await refuse(context, told)
+                return None
+            finally:
+                drain.under_way -= 1
             if logs_success:
                 self._record(method, request, start, _OK, None)
             return response
 
         return handle
-
-    async def _fail(
-        self, error: Exception | asyncio.CancelledError, method: str, request: object, context: Context, start: int
-    ) -> NoReturn:
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            self._record(method, request, start, _CANCELLED, None)
-            raise error
-        if isinstance(error, grpc.aio.AbortError):
-            raise error
-        told = to_domain_error(error, method)
-        self._record(method, request, start, told.reason.status, told.reason)
-        await refuse(context, told)
 
     def _record(self, method: str, request: object, start: int, status: str, reason: Reason | None) -> None:
         if self._log.wants(reason):
@@ -135,7 +196,22 @@ class Guard:
             self._log.record(EndedCall(self._caller(), method, status, reason, elapsed, request_id))
 
 
-def _check_parsed(request: object) -> None:
+def _serialize(response: Message) -> bytes:
+    return response.SerializeToString()
+
+
+def _is_cancelled_by_client(error: BaseException) -> bool:
+    """Tell whether gRPC ended a call's task; a handler's own cancellation is a fault, and would hang the client."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def check_parsed(request: object) -> None:
+    """Refuse what could not be parsed.
+
+    Raises:
+        UsermetaError: FIELD_INVALID.
+    """
     if request is _MALFORMED:
         text = "the request is not a well-formed message of this method, or nests deeper than 32 levels"
         raise invalid("request", text)

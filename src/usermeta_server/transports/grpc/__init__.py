@@ -1,0 +1,1 @@
+"""gRPC's own services, about the server: health and reflection."""
