@@ -19,7 +19,7 @@ from usermeta.frontend.v1 import frontend_service_pb2
 from usermeta_server import policy
 from usermeta_server.app import App, open_app
 from usermeta_server.clock import Clock, ClockWatch, wall_clock
-from usermeta_server.errors import OperatorError
+from usermeta_server.errors import OperatorError, Reason, UsermetaError
 from usermeta_server.interceptors.access_log import AccessLog, AccessLogMode
 from usermeta_server.interceptors.audience import AudienceInterceptor
 from usermeta_server.model import SECOND
@@ -28,11 +28,17 @@ from usermeta_server.services.backend import BackendService
 from usermeta_server.services.frontend import FrontendService
 from usermeta_server.services.rpc import service_handler
 from usermeta_server.settings import ServerSettings
+from usermeta_server.store.condition import Cause, Condition
 
 log = logging.getLogger(__name__)
 
 BACKEND: Final = backend_service_pb2.DESCRIPTOR.services_by_name["BackendService"]
 FRONTEND: Final = frontend_service_pb2.DESCRIPTOR.services_by_name["FrontendService"]
+
+STORE: Final = "usermeta.store"
+"""The name by which health tells whether writes work."""
+_SERVING: Final = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 
 _SWEEP_SECONDS: Final = 60
 _INDEX_SECONDS: Final = 1
@@ -128,6 +134,7 @@ async def start_server(
         await grpc_server.start()
         for name in ("", BACKEND.full_name, FRONTEND.full_name):
             await health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await _show_store(app.store.condition, health)
         server = Server(app, grpc_server, health, port)
         upkeep = [asyncio.create_task(_sweep(app, settings)), asyncio.create_task(_build_indexes(app))]
         try:
@@ -139,6 +146,19 @@ async def start_server(
                 task.cancel()
             await asyncio.gather(*upkeep, return_exceptions=True)
             access_log.flush()
+
+
+async def _show_store(condition: Condition, health: Health) -> None:
+    """Let the health of `usermeta.store` say whether writes work, now and whenever that changes."""
+    telling: set[asyncio.Task[None]] = set()
+
+    def show(cause: Cause | None) -> None:
+        task = asyncio.create_task(health.set(STORE, _NOT_SERVING if cause else _SERVING))
+        telling.add(task)
+        task.add_done_callback(telling.discard)
+
+    await health.set(STORE, _NOT_SERVING if condition.cause else _SERVING)
+    condition.subscribe(show)
 
 
 def _grpc_server(app: App, settings: ServerSettings, access_log: AccessLog, health: Health) -> grpc.aio.Server:
@@ -194,8 +214,8 @@ async def _sweep(app: App, settings: ServerSettings) -> None:
             # Only whole slices are worth another round at once: under load there is always one more change to trim.
             while await app.store.trim_changes(app.store.wall_time() - age, settings.history_count, _SLICE) == _SLICE:
                 pass
-        except Exception:
-            log.exception("sweeping failed; it will be tried again")
+        except Exception as error:  # noqa: BLE001  # it is logged
+            _log_upkeep("sweeping", error)
         await asyncio.sleep(_SWEEP_SECONDS)
 
 
@@ -205,9 +225,15 @@ async def _build_indexes(app: App) -> None:
         try:
             while await app.store.build_indexes():
                 pass
-        except Exception:
-            log.exception("building an index failed; it will be tried again")
+        except Exception as error:  # noqa: BLE001  # it is logged
+            _log_upkeep("building an index", error)
         await asyncio.sleep(_INDEX_SECONDS)
+
+
+def _log_upkeep(what: str, error: Exception) -> None:
+    """Log that a piece of upkeep failed, unless it is for the store's condition, which that has logged."""
+    if not (isinstance(error, UsermetaError) and error.reason is Reason.STORE_UNAVAILABLE):
+        log.error("%s failed; it will be tried again", what, exc_info=error)
 
 
 def _is_terminal(descriptor: int) -> bool:

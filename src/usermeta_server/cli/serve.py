@@ -17,6 +17,7 @@ import uvloop
 from usermeta_server.audience import Principal, PrincipalKind
 from usermeta_server.cli.options import given, settings_options
 from usermeta_server.core.writes import Intent
+from usermeta_server.errors import UsermetaError
 from usermeta_server.logs import configure_logs
 from usermeta_server.model import Actor, Scope
 from usermeta_server.server import Server, start_server
@@ -45,8 +46,12 @@ def serve(*, rotate_session_key: bool, **flags: Any) -> None:  # noqa: ANN401  #
     """
     settings = given(ServerSettings, flags)
     configure_logs()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, rotate_session_key=rotate_session_key))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, rotate_session_key=rotate_session_key))
+    except UsermetaError as error:
+        log.error("usermeta has stopped, but not in order; keep all files of the database together: %s", error)  # noqa: TRY400  # no fault of ours
+        sys.exit(1)
 
 
 async def _serve(settings: ServerSettings, *, rotate_session_key: bool) -> None:
