@@ -1,5 +1,7 @@
 """The connections to a database: how they are opened, and what is asked of the file rather than of its tables."""
 
+import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -12,10 +14,13 @@ import aiosqlite
 
 from usermeta_server.store.query import fold
 from usermeta_server.store.sqlite.batch import BatchConnection, open_for_batches
-from usermeta_server.store.sqlite.causes import DatabaseDamagedError
+from usermeta_server.store.sqlite.causes import DatabaseDamagedError, unusable
+from usermeta_server.store.sqlite.keep import keep_copy
 from usermeta_server.store.sqlite.migrate import check_schema, migrate, migrations
 from usermeta_server.store.sqlite.ownership import Ownership
 from usermeta_server.store.sqlite.search import yield_to_others
+
+log = logging.getLogger(__name__)
 
 WRITER_PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
@@ -62,7 +67,7 @@ async def open_connections(ownership: Ownership, lock_seconds: float, opened: As
         opened: closes what is open by now.
 
     Raises:
-        OperatorError: it is no database of ours, or of a newer program.
+        OperatorError: it is no database of ours, or of a newer program; or cannot be kept before a migration.
         sqlite3.Error: it cannot be opened.
     """
     open_writing = partial(_open_writing, ownership, lock_seconds)
@@ -87,11 +92,22 @@ async def _open_writing(ownership: Ownership, lock_seconds: float) -> Writing:
         # Looked at before anything is written: a file that is not ours stays as it is.
         version = await check_schema(connection, newest)
         await _set(connection, WRITER_PRAGMAS)
+        if 0 < version < newest:
+            await _keep(ownership.path, version, newest)
         await migrate(connection, version, steps)
     except BaseException:
         await connection.close()
         raise
     return Writing(connection, batches)
+
+
+async def _keep(path: Path, version: int, newest: int) -> None:
+    try:
+        kept = await asyncio.to_thread(keep_copy, path, version)
+    except (sqlite3.Error, OSError, DatabaseDamagedError) as error:
+        what = f"it stays at schema {version}, because it cannot be copied before it gets schema {newest}"
+        raise unusable(path, error, what) from error
+    log.info("the database %s gets schema %d; as it was, with schema %d, it is kept as %s", path, newest, version, kept)
 
 
 async def _open_reader(path: Path) -> aiosqlite.Connection:
