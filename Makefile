@@ -14,7 +14,7 @@ INSTALL_LOCKED = -m pip install $(PIP_FLAGS) --only-binary :all: --require-hashe
 INSTALL_PROJECT = -m pip install $(PIP_FLAGS) --no-index --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage check fmt fmt-check lint type gen gen-check proto-breaking proto-image lock bench bench-grpcio bench-instructions dev clean
+.PHONY: help run demo test coverage check fmt fmt-check lint type gen gen-check proto-breaking proto-image lock schema-dump bench bench-grpcio bench-instructions dev clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -73,6 +73,9 @@ proto-image: dev ## Take the protos as they are as what callers rely on: refresh
 
 lock: $(GEN)/.installed ## Regenerate requirements/*.lock (newest versions: make lock ARGS=--upgrade)
 	@scripts/lock.sh $(GEN)/bin $(ARGS)
+
+schema-dump: $(VENV)/.run-installed ## Write the dump of the newest schema, which the tests of the way up ask for
+	@$(VENV)/bin/python scripts/dump_schema.py $(ARGS)
 
 bench: $(VENV)/.run-installed ## Measure beside a bare gRPC server (options: make bench ARGS="--many 0 --publish")
 	@command -v h2load >/dev/null || { \

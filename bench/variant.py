@@ -12,7 +12,7 @@ from typing import Any
 
 from usermeta_server import cli
 from usermeta_server.store import writer
-from usermeta_server.store.sqlite import SqliteStore, store
+from usermeta_server.store.sqlite import SqliteStore, connections
 from usermeta_server.store.sqlite.batch import Statement
 
 
@@ -33,10 +33,10 @@ def main() -> None:
     if os.environ.get("BENCH_TRIPS"):
         setattr(SqliteStore, "_write_batch", write_by_statements)  # noqa: B010  # private: only here is it another
     if synchronous := os.environ.get("BENCH_SYNCHRONOUS"):
-        pragmas = vars(store)["_WRITER_PRAGMAS"]
+        pragmas = connections.WRITER_PRAGMAS
         changed = [f"PRAGMA synchronous = {synchronous}" if "synchronous" in each else each for each in pragmas]
         assert changed != list(pragmas) or synchronous == "FULL"
-        vars(store)["_WRITER_PRAGMAS"] = tuple(changed)
+        vars(connections)["WRITER_PRAGMAS"] = tuple(changed)
     cli.main()
 
 

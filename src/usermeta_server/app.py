@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
 from usermeta_server.auth.authenticator import Authenticator, FrontendCredentials
@@ -57,14 +57,21 @@ async def open_app(
         OperatorError: the store cannot be opened (UnreachableError), or a setting is wrong.
     """
     outside = OutsideTokens(load_issuers(settings.issuers) if settings.issuers else ())
-    store = await SqliteStore.open(
-        settings.database_url, cache_bytes=settings.cache, search_seconds=settings.search, clock=clock
-    )
-    try:
-        yield await _assemble(store, settings, outside, rotate_session_key=rotate_session_key)
-    finally:
-        await store.close()
-        await outside.close()
+    async with AsyncExitStack() as opened:
+        opened.push_async_callback(outside.close)
+        store = await SqliteStore.open(
+            settings.database_url,
+            cache_bytes=settings.cache,
+            search_seconds=settings.search,
+            lock_seconds=settings.lock_timeout,
+            clock=clock,
+        )
+        opened.push_async_callback(store.close)
+        try:
+            app = await _assemble(store, settings, outside, rotate_session_key=rotate_session_key)
+        except UsermetaError as error:
+            raise OperatorError(f"cannot use the database {settings.database_url}: {error.message}") from error
+        yield app
 
 
 async def _assemble(store: Store, settings: ServerSettings, outside: OutsideTokens, *, rotate_session_key: bool) -> App:

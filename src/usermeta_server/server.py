@@ -15,7 +15,7 @@ from usermeta.frontend.v1 import frontend_service_pb2
 from usermeta_server import policy
 from usermeta_server.app import App, open_app
 from usermeta_server.clock import Clock, ClockWatch, wall_clock
-from usermeta_server.errors import OperatorError
+from usermeta_server.errors import OperatorError, Reason, UsermetaError
 from usermeta_server.interceptors.access_log import AccessLog, AccessLogMode
 from usermeta_server.interceptors.audience import AudienceInterceptor
 from usermeta_server.interceptors.drain import Drain
@@ -26,6 +26,7 @@ from usermeta_server.services.backend import BackendService
 from usermeta_server.services.frontend import FrontendService
 from usermeta_server.services.rpc import service_handler
 from usermeta_server.settings import ServerSettings
+from usermeta_server.store.condition import Cause, Condition
 from usermeta_server.transports.grpc import health
 from usermeta_server.transports.grpc.health import Health
 from usermeta_server.transports.grpc.open_streams import OpenStreams
@@ -38,6 +39,8 @@ FRONTEND: Final = frontend_service_pb2.DESCRIPTOR.services_by_name["FrontendServ
 
 _MAX_OPEN_STREAMS: Final = 1000
 """How many watches of health and streams of reflection there may be at once: they need no credential."""
+STORE: Final = "usermeta.store"
+"""The name by which health tells whether writes work."""
 
 _SWEEP_SECONDS: Final = 60
 _INDEX_SECONDS: Final = 1
@@ -71,11 +74,21 @@ class Server:
         self.port = 0
         self._streams = OpenStreams(_MAX_OPEN_STREAMS)
         self.health = Health(("", BACKEND.full_name, FRONTEND.full_name), self._streams)
+        self._show_store(app.store.condition)
         self._drain = Drain()
         rules = policy.method_rules(ProfileAudience(settings.profiles))
         interceptor = AudienceInterceptor(rules, app.authenticator, access_log, self._drain)
         self._grpc = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
         self._grpc.add_generic_rpc_handlers(self._handlers(settings))
+
+    def _show_store(self, condition: Condition) -> None:
+        """Let the health of `usermeta.store` say whether writes work, now and whenever that changes."""
+
+        def show(cause: Cause | None) -> None:
+            self.health.set(STORE, serving=cause is None)
+
+        show(condition.cause)
+        condition.subscribe(show)
 
     def _handlers(self, settings: ServerSettings) -> Sequence[grpc.GenericRpcHandler]:
         use_cases = self.app.use_cases
@@ -173,8 +186,8 @@ async def _sweep(app: App, settings: ServerSettings) -> None:
             # Only whole slices are worth another round at once: under load there is always one more change to trim.
             while await app.store.trim_changes(app.store.wall_time() - age, settings.history_count, _SLICE) == _SLICE:
                 pass
-        except Exception:
-            log.exception("sweeping failed; it will be tried again")
+        except Exception as error:  # noqa: BLE001  # it is logged
+            _log_upkeep("sweeping", error)
         await asyncio.sleep(_SWEEP_SECONDS)
 
 
@@ -184,6 +197,12 @@ async def _build_indexes(app: App) -> None:
         try:
             while await app.store.build_indexes():
                 pass
-        except Exception:
-            log.exception("building an index failed; it will be tried again")
+        except Exception as error:  # noqa: BLE001  # it is logged
+            _log_upkeep("building an index", error)
         await asyncio.sleep(_INDEX_SECONDS)
+
+
+def _log_upkeep(what: str, error: Exception) -> None:
+    """Log that a piece of upkeep failed, unless it is for the store's condition, which that has logged."""
+    if not (isinstance(error, UsermetaError) and error.reason is Reason.STORE_UNAVAILABLE):
+        log.error("%s failed; it will be tried again", what, exc_info=error)

@@ -132,6 +132,11 @@ class ServerSettings:
     )
     cache: int = _setting("128M", _size, "Memory for users at hand, and as much again for their replies.")
     search: float = _setting("5s", _seconds, "How long a search may scan before it asks for an index.")
+    lock_timeout: float = _setting(
+        "2s",
+        _between(_seconds, 0, 60, "0s to 60s"),
+        "How long a write waits for another process that holds the database's lock, such as a backup.",
+    )
     shutdown_grace: float = _setting("10s", _seconds, "How long calls under way may take to finish at shutdown.")
 
 

@@ -50,7 +50,7 @@ async def stalling(
 ) -> AsyncIterator[tuple[Service, Stall]]:
     """Run a server with a limit on searches, in whose scans one can stand still; 1 user of 11 is on the plan gold."""
     stall = Stall()
-    monkeypatch.setattr("usermeta_server.store.sqlite.store.fold", stall.fold)
+    monkeypatch.setattr("usermeta_server.store.sqlite.connections.fold", stall.fold)
     monkeypatch.setattr("usermeta_server.server._INDEX_SECONDS", 0.01)
     async with serving(settings(folder, search=seconds)) as service:
         free = [USER._replace(id=f"user_{number:02}", username="é") for number in range(10)]

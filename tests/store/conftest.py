@@ -8,6 +8,7 @@ import pytest
 
 from tests.store.contract import ENGINES, Engine, Moments, OpenStore
 from usermeta_server.store.base import Store
+from usermeta_server.store.sqlite import store as store_module
 
 
 @pytest.fixture
@@ -27,8 +28,9 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture
-def open_store(engine: Engine, tmp_path: Path, moments: Moments) -> OpenStore:
+def open_store(engine: Engine, tmp_path: Path, moments: Moments, monkeypatch: pytest.MonkeyPatch) -> OpenStore:
     """Return what opens the test's store, and closes it when its context is left."""
+    monkeypatch.setattr(store_module, "LOOK_SECONDS", 0.01)
 
     @asynccontextmanager
     async def opened(*, cache_bytes: int = 1 << 20) -> AsyncIterator[Store]:

@@ -18,9 +18,10 @@ from usermeta_server.core.profile import identifier, identifiers, identifiers_of
 from usermeta_server.core.users import claim, new_user
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
-from usermeta_server.model import Actor, Identifier, IdentifierKind, User
+from usermeta_server.model import Actor, Identifier, IdentifierKind, Scope, SecretKey, User
 from usermeta_server.store.base import Mutation, Reads, Store, Transaction
 from usermeta_server.store.sqlite import SqliteStore
+from usermeta_server.store.sqlite.connections import Writing
 
 T = TypeVar("T")
 Write = tuple[Reads, Mutation[Any]]
@@ -83,19 +84,30 @@ class Engine(NamedTuple):
 async def _open_sqlite(folder: Path, cache_bytes: int, moments: Moments) -> Store:
     store = await SqliteStore.open(folder / "usermeta.db", cache_bytes=cache_bytes)
     moments.failure = sqlite3.OperationalError("disk I/O error")
-    commit, fetch = store._writing.commit, store._reading.execute_fetchall
+    moments.failure.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+    fetch, open_writing = store._reading.execute_fetchall, store._open_writing
 
-    async def committing() -> None:
-        await moments.before_commit()
-        await commit()
-        await moments.after_commit()
+    def step_into(writing: Writing) -> Writing:
+        commit = writing.connection.commit
+
+        async def committing() -> None:
+            await moments.before_commit()
+            await commit()
+            await moments.after_commit()
+
+        writing.connection.commit = committing  # type: ignore[method-assign]
+        return writing
+
+    async def reopening() -> Writing:
+        return step_into(await open_writing())
 
     async def fetching(sql: str, parameters: Any = None) -> Any:  # noqa: ANN401  # as aiosqlite has it
         rows = await fetch(sql, parameters)
         await moments.after_read()
         return rows
 
-    store._writing.commit = committing  # type: ignore[method-assign]
+    step_into(Writing(store._writing, store._batches))
+    store._open_writing = reopening
     store._reading.execute_fetchall = fetching  # type: ignore[method-assign,assignment]
     return store
 
@@ -174,6 +186,15 @@ def renaming(user_id: str, username: str) -> Write:
     return Reads(users=(user_id,), identifiers=claimed), change
 
 
+def keeping(key_id: str) -> Write:
+    """Return a write that keeps a secret key."""
+
+    def change(transaction: Transaction) -> None:
+        transaction.secret_keys.put(key_id, SecretKey(key_id, "", (Scope.READ,), b"", transaction.now, 0, 0))
+
+    return Reads(), change
+
+
 def deleting(user_id: str) -> Write:
     """Return a write that deletes a user with its names, as DeleteUser does, and returns the write's version."""
 
@@ -223,6 +244,14 @@ async def reason_of(call: Awaitable[object]) -> Reason:
     with pytest.raises(UsermetaError) as caught:
         await soon(call)
     return caught.value.reason
+
+
+async def recovered(store: Store) -> None:
+    """Wait until a store takes writes again."""
+    sound = asyncio.Event()
+    store.condition.subscribe(lambda cause: None if cause else sound.set())
+    if store.condition.cause:
+        await soon(sound.wait())
 
 
 # Reads

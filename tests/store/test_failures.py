@@ -1,6 +1,7 @@
 """Contract: engines that fail, too much work, expiry, and the end."""
 
 import asyncio
+import errno
 import logging
 from contextlib import AsyncExitStack
 
@@ -12,8 +13,10 @@ from tests.store.contract import (
     counting,
     creating,
     every_view,
+    keeping,
     named,
     reason_of,
+    recovered,
     renaming,
     saving,
     soon,
@@ -23,17 +26,19 @@ from usermeta_server.errors import Reason
 from usermeta_server.model import RememberedRequest, RequestKey, Scope, SecretKey
 from usermeta_server.store import writer
 from usermeta_server.store.base import Reads, Transaction
+from usermeta_server.store.condition import Cause
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
 async def test_a_commit_that_fails_writes_nothing(open_store: OpenStore, moments: Moments, cache_bytes: int) -> None:
-    """Its callers are told STORE_UNAVAILABLE, no read shows anything of it, and the next write works."""
+    """Its callers are told STORE_UNAVAILABLE, no read shows anything of it, and later writes work."""
     async with open_store(cache_bytes=cache_bytes) as store:
         before = await store.write(*creating("user_a", "ada"))
         with moments.fail("before_commit"):
             assert await reason_of(store.write(*renaming("user_a", "bob"))) is Reason.STORE_UNAVAILABLE
         assert (await every_view(store, before))[:3] == [before] * 3
         assert await store.user_by(named("bob")) is None
+        await recovered(store)
         after = await store.write(*renaming("user_a", "carl"))
         assert after.version > before.version
         assert (await every_view(store, after))[:3] == [after] * 3
@@ -59,6 +64,7 @@ async def test_a_commit_that_fails_fails_all_of_its_batch(open_store: OpenStore,
         await soon(other)
         assert [await reason_of(task) for task in tasks] == [Reason.STORE_UNAVAILABLE] * 3
         moments.before_commit = Moments().before_commit
+        await recovered(store)
         assert await store.write(*counting("user_a")) == 1
 
 
@@ -72,11 +78,68 @@ async def test_a_commit_of_unknown_outcome_is_read_as_it_turned_out(open_store: 
         assert after is not None
         assert after.version > before.version
         assert await every_view(store, after) == [after] * 4
+        await recovered(store)
         assert (await store.write(*saving("user_a", first_name="Ada"))).version > after.version
     async with open_store() as store:
         found = await store.user("user_a")
         assert found is not None
         assert (found.username, found.first_name) == ("bob", "Ada")
+
+
+@pytest.mark.parametrize("failure", [OSError(errno.EIO, "I/O error"), RuntimeError("of no known cause")])
+async def test_what_a_commit_of_unknown_outcome_wrote_is_told(
+    open_store: OpenStore, moments: Moments, failure: Exception
+) -> None:
+    """Listeners hear of it once, before what comes after it, whether or not the engine knows what went wrong."""
+    heard: list[str] = []
+    keys: list[str] = []
+    async with open_store() as store:
+        store.subscribe(lambda changes: heard.extend(change.user_id for change in changes))
+        store.subscribe_to_keys(lambda key: keys.append(key.id))
+        await store.write(*saving("user_a"))
+        moments.failure = failure
+        with moments.fail("after_commit"):
+            tasks = await started(store.write(*saving("user_b")), store.write(*keeping("key_1")))
+            assert [await reason_of(task) for task in tasks] == [Reason.STORE_UNAVAILABLE] * 2
+        assert (heard, keys) == (["user_a"], [])
+        await recovered(store)
+        await store.write(*saving("user_c"))
+        assert (heard, keys) == (["user_a", "user_b", "user_c"], ["key_1"])
+
+
+async def test_no_version_is_given_out_twice(open_store: OpenStore, moments: Moments) -> None:
+    """Neither after a commit that failed before it was made, nor after one that failed when it was."""
+    versions = []
+    async with open_store() as store:
+        for moment in ("before_commit", "after_commit"):
+            with moments.fail(moment):
+                assert await reason_of(store.write(*saving("user_a"))) is Reason.STORE_UNAVAILABLE
+            found = await store.user("user_a")
+            versions += [found.version] if found else []
+            await recovered(store)
+            versions.append((await store.write(*saving("user_a", first_name=moment))).version)
+    async with open_store() as store:
+        versions.append((await store.write(*saving("user_a"))).version)
+    assert versions == sorted(set(versions))
+
+
+async def test_while_writes_fail_they_are_refused_and_reads_go_on(
+    open_store: OpenStore, moments: Moments, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Upkeep is a write too. The log says that it began and that it ended, once each, without tracebacks."""
+    async with open_store(cache_bytes=0) as store:
+        user = await store.write(*creating("user_a", "ada"))
+        causes: list[Cause | None] = []
+        store.condition.subscribe(causes.append)
+        caplog.clear()
+        with moments.fail("before_commit"):
+            failing = [*(store.write(*counting("user_b")) for _ in range(10)), store.sweep(), store.build_indexes()]
+            assert [await reason_of(each) for each in failing] == [Reason.STORE_UNAVAILABLE] * 12
+        assert (await every_view(store, user))[:3] == [user] * 3
+        await recovered(store)
+        assert await store.write(*counting("user_b")) == 1
+    assert causes == [Cause.IO_ERROR, None]
+    assert [(record.levelname, record.exc_info) for record in caplog.records] == [("ERROR", None), ("WARNING", None)]
 
 
 async def test_a_read_that_fails_is_store_unavailable(open_store: OpenStore, moments: Moments) -> None:

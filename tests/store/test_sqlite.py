@@ -22,8 +22,7 @@ from usermeta_server.errors import OperatorError, Reason
 from usermeta_server.ids import Stamp
 from usermeta_server.model import REMEMBERED_FOR, SECOND, Actor, RememberedRequest, RequestKey, User
 from usermeta_server.store.base import Reads, Transaction
-from usermeta_server.store.sqlite import SqliteStore
-from usermeta_server.store.sqlite import store as store_module
+from usermeta_server.store.sqlite import SqliteStore, connections
 from usermeta_server.store.sqlite.migrate import Migration, migrations
 
 OWNER = """
@@ -150,19 +149,19 @@ async def pragma(connection: aiosqlite.Connection, name: str) -> Any:  # noqa: A
 
 async def test_one_connection_writes_and_the_others_only_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all connections that are opened, one may write and checkpoint, durably; the others may do neither."""
-    connections: list[aiosqlite.Connection] = []
+    made: list[aiosqlite.Connection] = []
     connect = aiosqlite.connect
 
     def connecting(*args: Any, **kwargs: Any) -> aiosqlite.Connection:  # noqa: ANN401  # as aiosqlite has it
-        connections.append(connect(*args, **kwargs))
-        return connections[-1]
+        made.append(connect(*args, **kwargs))
+        return made[-1]
 
     monkeypatch.setattr(aiosqlite, "connect", connecting)
     async with opened(path):
-        writers = [each for each in connections if not await pragma(each, "query_only")]
-        readers = [each for each in connections if each not in writers]
+        writers = [each for each in made if not await pragma(each, "query_only")]
+        readers = [each for each in made if each not in writers]
         assert [await pragma(each, "wal_autocheckpoint") for each in readers] == [0] * len(readers) != []
-        assert [await pragma(each, "journal_mode") for each in connections] == ["wal"] * len(connections)
+        assert [await pragma(each, "journal_mode") for each in made] == ["wal"] * len(made)
         (writer,) = writers
         full = 2
         assert await pragma(writer, "synchronous") == full
@@ -178,18 +177,6 @@ async def test_closing_leaves_one_whole_file(path: Path) -> None:
         await store.write(*saving("user_a"))
     assert set(modes(path.parent)) == {"data", "usermeta.db", "usermeta.db.lock"}
     assert execute(path, "SELECT id FROM users") == [("user_a",)]
-
-
-async def test_a_full_disk_is_store_unavailable_until_there_is_room(path: Path) -> None:
-    """A write that SQLite has no room for leaves nothing; the store reads on, and writes again later."""
-    async with opened(path) as store:
-        user = await store.write(*creating("user_a", "ada"))
-        await store._writing.execute_fetchall(f"PRAGMA max_page_count = {await pragma(store._writing, 'page_count')}")
-        large = saving("user_a", public_metadata="x" * 100_000)
-        assert await reason_of(store.write(*large)) is Reason.STORE_UNAVAILABLE
-        assert await store.user("user_a") == user
-        await store._writing.execute_fetchall("PRAGMA max_page_count = 100000")
-        assert await store.write(*large) == await store.user("user_a")
 
 
 async def test_a_sweep_that_fails_is_store_unavailable(path: Path) -> None:
@@ -259,7 +246,7 @@ async def test_an_old_database_gets_every_later_migration(path: Path, monkeypatc
         if count:
             for step in known[:count]:
                 run_script(old, f"{step.sql}\nPRAGMA user_version = {step.number};")
-        monkeypatch.setattr(store_module, "migrations", lambda: [*known, MORE])
+        monkeypatch.setattr(connections, "migrations", lambda: [*known, MORE])
         await upgrade(old)
         assert version(old) == MORE.number
         assert tables(old) >= {"users", "identifiers", "requests", "secret_keys", "signing_keys", "secrets", "more"}
@@ -272,13 +259,13 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(path: Path, monke
     known = migrations()
     async with opened(path) as store:
         user = await store.write(*creating("user_a", "ada"))
-    monkeypatch.setattr(store_module, "migrations", lambda: [*known, MORE, BROKEN])
+    monkeypatch.setattr(connections, "migrations", lambda: [*known, MORE, BROKEN])
     assert "nowhere" in await refusal(path)
     assert version(path) == MORE.number
     assert "more" in tables(path)
     assert "half" not in tables(path)
     mended = BROKEN._replace(sql="CREATE TABLE half (id TEXT) STRICT;")
-    monkeypatch.setattr(store_module, "migrations", lambda: [*known, MORE, mended])
+    monkeypatch.setattr(connections, "migrations", lambda: [*known, MORE, mended])
     async with opened(path) as store:
         assert await store.user("user_a") == user
     assert version(path) == mended.number

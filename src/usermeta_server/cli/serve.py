@@ -17,6 +17,7 @@ import uvloop
 from usermeta_server.audience import OPERATOR, OPERATOR_ACTOR
 from usermeta_server.cli.options import given, settings_options
 from usermeta_server.core.writes import Intent
+from usermeta_server.errors import ExitCode, UsermetaError
 from usermeta_server.logs import LineWriter, logging_to
 from usermeta_server.model import Scope
 from usermeta_server.server import Server, start_server
@@ -41,8 +42,13 @@ def serve(*, rotate_session_key: bool, **flags: Any) -> None:  # noqa: ANN401  #
     On an empty store it makes a first secret key and prints it once, with a call to paste.
     """
     settings = given(ServerSettings, flags)
-    with logging_to(_STDERR) as lines, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, lines, rotate_session_key=rotate_session_key))
+    with logging_to(_STDERR) as lines:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(settings, lines, rotate_session_key=rotate_session_key))
+        except UsermetaError as error:
+            log.error("usermeta has stopped, but not in order; keep all files of the database together: %s", error)  # noqa: TRY400  # no fault of ours
+            sys.exit(ExitCode.FAULT)
 
 
 async def _serve(settings: ServerSettings, lines: LineWriter, *, rotate_session_key: bool) -> None:

@@ -27,6 +27,7 @@ from usermeta_server.model import (
     SignUp,
     User,
 )
+from usermeta_server.store.condition import Condition
 from usermeta_server.store.query import Predicate, UserQuery
 
 K = TypeVar("K", bound=Hashable)
@@ -177,7 +178,16 @@ class Position(NamedTuple):
 
 
 class Store(Protocol):
-    """What the use cases need of a store. Every method may raise STORE_UNAVAILABLE."""
+    """What the use cases need of a store. Every method may raise STORE_UNAVAILABLE.
+
+    After a write that failed so, it is unknown whether it happened. While `condition` has a cause all writes are
+    refused, and reads go on: what they return was acknowledged, and may be the last copy of it.
+    """
+
+    @property
+    def condition(self) -> Condition:
+        """Whether writes work."""
+        ...
 
     def wall_time(self) -> int:
         """Return the real time (microseconds since the epoch), by which goes what expires."""
@@ -299,5 +309,9 @@ class Store(Protocol):
         ...
 
     async def close(self) -> None:
-        """Finish what waits, refuse what comes, and let go of the store."""
+        """Finish what waits, refuse what comes, and let go of the store, whatever of it fails.
+
+        Raises:
+            UsermetaError: STORE_UNAVAILABLE, when it could not be left in order; what was acknowledged is safe.
+        """
         ...

@@ -5,16 +5,16 @@ lone write never waits for company. The writer is a task of its own, which no ca
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.store.base import Mutation, Reads, Transaction
+from usermeta_server.store.condition import Condition
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 
 MAX_WAITING = 20_000
 """How many writes may wait before more are refused with OVERLOADED."""
@@ -26,7 +26,7 @@ class Engine(Protocol):
     """What an engine does for the writer. Only the writer calls it, one call at a time."""
 
     async def begin(self) -> Transaction:
-        """Return an empty transaction after the last committed one."""
+        """Return an empty transaction after the last committed one; of a commit that failed, see how it turned out."""
         ...
 
     async def load(self, transaction: Transaction, reads: Sequence[Reads]) -> None:
@@ -34,9 +34,10 @@ class Engine(Protocol):
         ...
 
     async def commit(self, transaction: Transaction) -> None:
-        """Make what the tables changed durable, or change nothing and raise.
+        """Make what the tables changed durable; reads see it from now on.
 
-        Reads see it from now on.
+        Raises:
+            Exception: nothing was changed, or it is unknown whether it was.
         """
         ...
 
@@ -62,9 +63,10 @@ class _Outcome(NamedTuple):
 class Writer:
     """Gathers writes into batches and runs them on an engine."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Make a writer; `start` sets it to work."""
+    def __init__(self, engine: Engine, condition: Condition) -> None:
+        """Make a writer, that refuses writes while the condition is not sound; `start` sets it to work."""
         self._engine = engine
+        self._condition = condition
         self._waiting: deque[_Waiting] = deque()
         self._chores: deque[_Chore] = deque()
         self._wake = asyncio.Event()
@@ -79,6 +81,7 @@ class Writer:
         """Queue a mutation and wait until it is durable; see `Store.write`."""
         if self._closing:
             raise UsermetaError(Reason.SHUTTING_DOWN)
+        self._condition.check()
         if len(self._waiting) >= MAX_WAITING:
             raise UsermetaError(Reason.OVERLOADED)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -116,7 +119,7 @@ class Writer:
                     await asyncio.sleep(0)
                     await self._write_batch(self._next_batch())
                 if self._chores:
-                    await _do(self._chores.popleft())
+                    await self._do(self._chores.popleft())
             if self._closing:
                 return
             self._wake.clear()
@@ -132,25 +135,27 @@ class Writer:
         if not batch:
             return
         try:
+            self._condition.check()
             transaction = await self._engine.begin()
             await self._engine.load(transaction, [each.reads for each in batch])
             outcomes = [_apply(transaction, each) for each in batch]
             if transaction.dirty:
                 await self._engine.commit(transaction)
-        except Exception:
-            log.exception("a batch of %d writes failed", len(batch))
-            outcomes = [_Outcome(each.future, None, UsermetaError(Reason.STORE_UNAVAILABLE)) for each in batch]
+        except Exception as error:  # noqa: BLE001  # it is the callers', who get what it means for them
+            refusal = self._refusal(error, "a batch of writes")
+            outcomes = [_Outcome(each.future, None, replace(refusal)) for each in batch]
         for outcome in outcomes:
             _settle(outcome)
 
+    async def _do(self, chore: _Chore) -> None:
+        try:
+            outcome = _Outcome(chore.future, await chore.work(), None)
+        except Exception as error:  # noqa: BLE001  # as for a batch
+            outcome = _Outcome(chore.future, None, self._refusal(error, "upkeep"))
+        _settle(outcome)
 
-async def _do(chore: _Chore) -> None:
-    try:
-        outcome = _Outcome(chore.future, await chore.work(), None)
-    except Exception:
-        log.exception("upkeep failed")
-        outcome = _Outcome(chore.future, None, UsermetaError(Reason.STORE_UNAVAILABLE))
-    _settle(outcome)
+    def _refusal(self, error: Exception, what: str) -> UsermetaError:
+        return error if isinstance(error, UsermetaError) else self._condition.met(error, what)
 
 
 def _apply(transaction: Transaction, waiting: _Waiting) -> _Outcome:

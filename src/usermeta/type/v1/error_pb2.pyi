@@ -97,7 +97,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_WATCH_TOO_SLOW: _ErrorReason.ValueType  # 34
     """RESOURCE_EXHAUSTED: the watcher does not keep up. Metadata: `resume_token`, from where to go on."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 23
-    """UNAVAILABLE: the store cannot be reached; retry later. A write may have happened: retry it with its request_id."""
+    """UNAVAILABLE: the store cannot be reached; retry later. A write may have happened: retry it with its request_id.
+    Metadata: `cause`, where it is known: `locked`, `disk_full`, `io_error`, which pass by themselves, `replaced` or
+    `damaged`, which an operator has to mend.
+    """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 24
     """UNAVAILABLE: the server is shutting down; retry on another connection."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 25
@@ -186,7 +189,10 @@ ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 22
 ERROR_REASON_WATCH_TOO_SLOW: ErrorReason.ValueType  # 34
 """RESOURCE_EXHAUSTED: the watcher does not keep up. Metadata: `resume_token`, from where to go on."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 23
-"""UNAVAILABLE: the store cannot be reached; retry later. A write may have happened: retry it with its request_id."""
+"""UNAVAILABLE: the store cannot be reached; retry later. A write may have happened: retry it with its request_id.
+Metadata: `cause`, where it is known: `locked`, `disk_full`, `io_error`, which pass by themselves, `replaced` or
+`damaged`, which an operator has to mend.
+"""
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 24
 """UNAVAILABLE: the server is shutting down; retry on another connection."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 25

@@ -5,6 +5,7 @@ it back, and from a busy event loop that takes milliseconds: so many rows are on
 the event loop before the commit.
 """
 
+import contextlib
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -48,7 +49,8 @@ class BatchConnection(sqlite3.Connection):
             self.execute("COMMIT")
         except BaseException:
             if self.in_transaction:
-                self.execute("ROLLBACK")
+                with contextlib.suppress(sqlite3.Error):  # what came first says why
+                    self.execute("ROLLBACK")
             raise
         finally:
             self.batch = ()

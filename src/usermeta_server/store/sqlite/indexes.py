@@ -38,6 +38,10 @@ class Indexes:
         self._write = write
         self.all: Sequence[MetadataIndex] = ()
 
+    def use(self, connection: aiosqlite.Connection) -> None:
+        """Go on with another writing connection."""
+        self._connection = connection
+
     async def load(self) -> None:
         """Read which there are."""
         self.all = [index_from_row(row) for row in await self._connection.execute_fetchall(_ALL)]

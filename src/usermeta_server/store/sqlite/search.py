@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import sqlite3
 import sys
@@ -13,14 +12,12 @@ from typing import Any, Final
 
 import aiosqlite
 
-from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import User
 from usermeta_server.store.base import ScanLimitError
+from usermeta_server.store.condition import Condition
 from usermeta_server.store.query import DocumentPath, Predicate, UserQuery
 from usermeta_server.store.sqlite.queries import Queries, Statement
 from usermeta_server.store.sqlite.tables import Row, user_from_row
-
-log = logging.getLogger(__name__)
 
 _AGAIN: Final = 0.05
 """Seconds after which a statement that is to end is told so again."""
@@ -29,9 +26,10 @@ _AGAIN: Final = 0.05
 class Search:
     """Runs queries for users."""
 
-    def __init__(self, connections: Sequence[aiosqlite.Connection], limit: float) -> None:
+    def __init__(self, connections: Sequence[aiosqlite.Connection], limit: float, condition: Condition) -> None:
         """Run as many queries at once as there are connections, each for up to `limit` seconds."""
         self._connections = connections
+        self._condition = condition
         self._limit = limit
         self._free: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         for connection in connections:
@@ -101,15 +99,16 @@ class Search:
         except sqlite3.OperationalError as error:
             if "interrupted" in str(error):
                 raise ScanLimitError from error
-            raise _unavailable(error) from error
-        except (sqlite3.Error, ValueError) as error:
-            raise _unavailable(error) from error
+            raise self._condition.met(error, "a search") from error
+        except (sqlite3.Error, ValueError) as error:  # aiosqlite raises ValueError once it is closed
+            raise self._condition.met(error, "a search") from error
         return rows
 
     async def close(self) -> None:
-        """Close the connections."""
-        for connection in self._connections:
-            await connection.close()
+        """Close the connections, each whatever becomes of the others."""
+        async with contextlib.AsyncExitStack() as stack:
+            for connection in self._connections:
+                stack.push_async_callback(connection.close)
 
 
 _NICENESS: Final = 10
@@ -129,8 +128,3 @@ async def yield_to_others(connection: aiosqlite.Connection) -> None:
     if sys.platform == "linux":  # elsewhere a thread's number may be another process's
         await connection.create_function("renice", 0, renice)
         await connection.execute_fetchall("SELECT renice()")
-
-
-def _unavailable(error: Exception) -> UsermetaError:
-    log.error("a search failed", exc_info=error)
-    return UsermetaError(Reason.STORE_UNAVAILABLE)

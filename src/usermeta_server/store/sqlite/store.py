@@ -5,16 +5,16 @@ import contextlib
 import json
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiosqlite
 
 from usermeta_server.clock import Clock, wall_clock
-from usermeta_server.errors import Reason, UnreachableError, UsermetaError
+from usermeta_server.errors import UsermetaError
 from usermeta_server.model import (
     REMEMBERED_FOR,
     Change,
@@ -28,13 +28,15 @@ from usermeta_server.model import (
 )
 from usermeta_server.store.base import ChangeListener, Mutation, Position, Reads, Transaction
 from usermeta_server.store.cache import UserCache
-from usermeta_server.store.query import Predicate, UserQuery, fold
+from usermeta_server.store.condition import Cause, Condition
+from usermeta_server.store.query import Predicate, UserQuery
 from usermeta_server.store.sqlite import history
-from usermeta_server.store.sqlite.batch import BatchConnection, Statement, open_for_batches
+from usermeta_server.store.sqlite.batch import Statement
+from usermeta_server.store.sqlite.causes import DatabaseDamagedError, cause_of, unusable
+from usermeta_server.store.sqlite.connections import Connections, check, empty_log, open_connections
 from usermeta_server.store.sqlite.indexes import Indexes
-from usermeta_server.store.sqlite.migrate import check_schema, migrate, migrations
 from usermeta_server.store.sqlite.ownership import Ownership
-from usermeta_server.store.sqlite.search import Search, yield_to_others
+from usermeta_server.store.sqlite.search import Search
 from usermeta_server.store.sqlite.tables import (
     SECRET_KEY_COLUMNS,
     SIGN_UP_COLUMNS,
@@ -51,20 +53,6 @@ from usermeta_server.store.writer import Writer
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-_WRITER_PRAGMAS: Final = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA wal_autocheckpoint = 4000",
-    "PRAGMA secure_delete = ON",
-    "PRAGMA cache_size = -65536",
-    # What replaces a row deletes it, and so has the triggers of both.
-    "PRAGMA recursive_triggers = ON",
-    # It is the only one that writes: it never waits for another, and a checkpoint that readers hold up is tried again.
-    "PRAGMA busy_timeout = 0",
-)
-# Two connections that may checkpoint one WAL file can corrupt it in the SQLite of most systems (up to 3.51.2).
-_READER_PRAGMAS: Final = ("PRAGMA query_only = ON", "PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -65536")
-
 _SWEEP_REQUESTS: Final = """
     DELETE FROM requests
     WHERE number IN (SELECT number FROM requests WHERE expire_time <= :latest ORDER BY number LIMIT :limit)
@@ -74,20 +62,17 @@ _SWEEP_REQUESTS: Final = """
 """Looks at the oldest, but for what a clock that was ahead let expire after `latest`: that would hold up the rest."""
 
 
-_SEARCHES: Final = 2
-"""How many searches run at once."""
+LOOK_SECONDS: Final = 1.0
+"""How often the store looks whether its files are in their place, or after a failure whether writes work again."""
+_PAGE: Final = 1000
+"""Changes that are read at once after a commit of unknown outcome."""
 
-
-class Connections(NamedTuple):
-    """The connections to one database: the one that writes, one for reads, those for searches.
-
-    `batches` is the one that writes, as its thread has it.
-    """
-
-    writing: aiosqlite.Connection
-    batches: BatchConnection
-    reading: aiosqlite.Connection
-    searching: Sequence[aiosqlite.Connection]
+_PROBE_BYTES: Final = 1 << 20
+_PROBE: Final = (
+    Statement("INSERT INTO secrets (name, value) VALUES (?, zeroblob(?))", [("probe", _PROBE_BYTES)]),
+    Statement("DELETE FROM secrets WHERE name = ?", [("probe",)]),
+)
+"""A write that leaves nothing, but needs room: `secure_delete` has its pages written."""
 
 
 class SqliteStore:
@@ -95,54 +80,69 @@ class SqliteStore:
 
     def __init__(self, ownership: Ownership, connections: Connections, cache_bytes: int, search_seconds: float) -> None:
         """Put the parts together; `open` makes them."""
+        self.condition = Condition(cause_of)
         self._ownership = ownership
-        self._writing = connections.writing
-        self._batches = connections.batches
+        self._writing, self._batches = connections.writing
+        self._open_writing = connections.open_writing
         self._reading = connections.reading
-        self._search = Search(connections.searching, search_seconds)
-        self._indexes = Indexes(connections.writing, self._write_batch)
+        self._search = Search(connections.searching, search_seconds, self.condition)
+        self._indexes = Indexes(self._writing, self._write_batch)
         self._cache = UserCache(cache_bytes, self._fetch_users)
-        self._writer = Writer(self)
+        self._writer = Writer(self, self.condition)
         self._listeners: list[ChangeListener] = []
         self._key_listeners: list[Callable[[SecretKey], None]] = []
         self._erasing = False
         self._upkeep: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._version = 0
+        self._told = 0
+        self._uncertain = False
         self._now = 0
         self._clock: Clock = wall_clock
 
     @classmethod
     async def open(
-        cls, path: Path, *, cache_bytes: int = 256 << 20, search_seconds: float = 5.0, clock: Clock = wall_clock
+        cls,
+        path: Path,
+        *,
+        cache_bytes: int = 256 << 20,
+        search_seconds: float = 5.0,
+        lock_seconds: float = 2.0,
+        clock: Clock = wall_clock,
     ) -> "SqliteStore":
         """Open the database, make it or bring its schema up to date, and begin to write.
 
+        Args:
+            path: the database's file, or a link to it.
+            cache_bytes: memory for users at hand, about.
+            search_seconds: how long a search may take.
+            lock_seconds: how long a write waits for another process that holds the database's lock.
+            clock: tells the real time.
+
         Raises:
-            UnreachableError: not writable, owned by another process, no database of ours, or of a newer program.
+            UnreachableError: not writable, owned by another process, damaged, not a database of ours, or of a newer
+                program.
         """
         ownership = Ownership(path)
-        connections: list[aiosqlite.Connection] = []
-        try:
-            connection, batches = await _open_writer(path)
-            connections.append(connection)
-            while len(connections) < 2 + _SEARCHES:
-                connections.append(await _connect(path, _READER_PRAGMAS))
-            for connection in connections[2:]:
-                await yield_to_others(connection)
-        except BaseException as error:
-            for connection in connections:
-                await connection.close()
-            ownership.release()
-            if isinstance(error, sqlite3.Error):
-                raise UnreachableError(f"cannot use the database {path}: {error}") from error
-            raise
-        writing, reading, *searching = connections
-        store = cls(ownership, Connections(writing, batches, reading, searching), cache_bytes, search_seconds)
-        store._clock = clock
-        ((store._version, store._now),) = await writing.execute_fetchall(history.NEWEST)
-        await store._reload_indexes()
-        store._writer.start()
+        async with AsyncExitStack() as opened:
+            opened.callback(ownership.release)
+            try:
+                connections = await open_connections(ownership, lock_seconds, opened)
+                store = cls(ownership, connections, cache_bytes, search_seconds)
+                store._clock = clock
+                await store._begin()
+            except (sqlite3.Error, OSError, DatabaseDamagedError) as error:
+                raise unusable(path, error) from error
+            opened.pop_all()
         return store
+
+    async def _begin(self) -> None:
+        self._ownership.remember_files()
+        ((self._version, self._now),) = await self._writing.execute_fetchall(history.NEWEST)
+        self._told = next((row[0] for row in await self._writing.execute_fetchall(history.LAST)), 0)
+        await self._reload_indexes()
+        self._writer.start()
+        self._looking = asyncio.create_task(self._look_after(), name="usermeta-store")
 
     # Time
 
@@ -154,6 +154,42 @@ class SqliteStore:
         """See `Store.clock_behind`."""
         return max(self._now - self._clock(), 0)
 
+    # Its condition
+
+    async def _look_after(self) -> None:
+        """See now and then whether the files are in their place, and after a failure whether writes work again."""
+        while not self.condition.is_final:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                self._ownership.check_files()
+                if self.condition.cause is not None:
+                    await self._writer.between_batches(self._recover)
+            except UsermetaError:
+                continue  # the condition has it
+            except Exception as error:  # noqa: BLE001  # the condition says what it means
+                self.condition.met(error, "looking after the files")
+
+    async def _recover(self) -> None:
+        """Open the connection that writes again, check the database after a fault of the disk, and try to write."""
+        await self._writing.close()
+        self._writing, self._batches = await self._open_writing()
+        self._indexes.use(self._writing)
+        if self.condition.cause is Cause.IO_ERROR:
+            await check(self._writing)
+        await self._write_batch(_PROBE)
+        await self._catch_up()
+        self.condition.recover()
+
+    async def _catch_up(self) -> None:
+        """After a commit of unknown outcome, take in what it wrote if it did: versions, indexes, what is to be told."""
+        ((version, _),) = await self._writing.execute_fetchall(history.NEWEST)
+        self._version = max(self._version, version)
+        await self._reload_indexes()
+        while rows := await self._writing.execute_fetchall(history.AFTER, (self._told, _PAGE)):
+            self._tell([history.change_from_row(row) for row in rows], ())
+        self._tell((), await self.secret_keys(limit=-1))
+        self._uncertain = False
+
     # Writing
 
     async def write(self, reads: Reads, mutation: Mutation[T], *, dry_run: bool = False) -> T:
@@ -162,6 +198,8 @@ class SqliteStore:
 
     async def begin(self) -> Transaction:
         """See `writer.Engine.begin`."""
+        if self._uncertain:
+            await self._catch_up()
         wall = self._clock()
         self._now = max(self._now, wall)
         return Transaction(self._now, wall, self._version)
@@ -187,11 +225,14 @@ class SqliteStore:
         kept_version, self._version = self._version, transaction.version
         try:
             await self._write_batch(self._statements(transaction, kept_version))
+            # Here and not in the connection's thread: each look gives the interpreter's lock away (see batch.py).
+            self._ownership.check_files()
         except BaseException:
+            self._uncertain = True
             self._cache.end_write(dict.fromkeys(users))
             raise
         self._cache.end_write(users)
-        self._tell(transaction)
+        self._tell(transaction.changes, transaction.secret_keys.changed.values())
         if transaction.metadata_indexes.changed:
             await self._reload_indexes()
 
@@ -218,35 +259,40 @@ class SqliteStore:
             statements.append(Statement(history.KEEP_VERSION, [(transaction.version,)]))
         return statements
 
-    def _tell(self, transaction: Transaction) -> None:
+    def _tell(self, changes: Sequence[Change], keys: Iterable[SecretKey | None]) -> None:
         """Tell the listeners. The write stands by now: what they make of it must not fail its callers."""
         try:
-            if transaction.changes:
+            if changes:
+                self._told = changes[-1].id
                 for listener in self._listeners:
-                    listener(transaction.changes)
-            for key in transaction.secret_keys.changed.values():
+                    listener(changes)
+            for key in keys:
                 for key_listener in self._key_listeners:
                     if key is not None:
                         key_listener(key)
         except Exception:
             log.exception("a listener failed")
-        if any(change.kind is ChangeKind.DELETED for change in transaction.changes):
+        if any(change.kind is ChangeKind.DELETED for change in changes):
             self._erasing = True
             self._upkeep = asyncio.create_task(self._wipe(), name="usermeta-wipe")
 
     async def _wipe(self) -> None:
         """Empty the write-ahead log, in which what was erased still stands."""
         with contextlib.suppress(UsermetaError):  # the sweep tries again, and so does the end
-            await self._writer.between_batches(self._empty_log)
+            await self._keep_up(self._empty_log)
 
     async def _empty_log(self) -> None:
         if self._erasing:
-            ((busy, _, _),) = await self._writing.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._erasing = bool(busy)
+            self._erasing = not await empty_log(self._writing)
+
+    async def _keep_up(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do a piece of upkeep, which is a write too."""
+        self.condition.check()
+        return await self._writer.between_batches(work)
 
     async def sweep(self, limit: int = 1000) -> int:
         """See `Store.sweep`."""
-        return await self._writer.between_batches(lambda: self._sweep(limit))
+        return await self._keep_up(lambda: self._sweep(limit))
 
     async def _sweep(self, limit: int) -> int:
         await self._empty_log()
@@ -258,7 +304,7 @@ class SqliteStore:
 
     async def build_indexes(self, limit: int = 200) -> int:
         """See `Store.build_indexes`."""
-        return await self._writer.between_batches(lambda: self._build_indexes(limit))
+        return await self._keep_up(lambda: self._build_indexes(limit))
 
     async def _build_indexes(self, limit: int) -> int:
         done = await self._indexes.step(limit)
@@ -272,7 +318,7 @@ class SqliteStore:
     async def trim_changes(self, older_than: int, keep: int, limit: int = 1000) -> int:
         """See `Store.trim_changes`."""
         parameters = {"older_than": older_than, "keep": keep, "limit": limit}
-        return await self._writer.between_batches(lambda: self._trim(parameters))
+        return await self._keep_up(lambda: self._trim(parameters))
 
     async def _trim(self, parameters: Mapping[str, int]) -> int:
         async with self._transaction():
@@ -290,7 +336,8 @@ class SqliteStore:
             await self._writing.execute_fetchall("COMMIT")
         except BaseException:
             if self._writing.in_transaction:
-                await self._writing.execute_fetchall("ROLLBACK")
+                with contextlib.suppress(sqlite3.Error):  # what came first says why
+                    await self._writing.execute_fetchall("ROLLBACK")
             raise
 
     # Reading
@@ -410,51 +457,33 @@ class SqliteStore:
         try:
             return await self._reading.execute_fetchall(sql, parameters)
         except (sqlite3.Error, ValueError) as error:  # aiosqlite raises ValueError once it is closed
-            log.exception("a read failed")
-            raise UsermetaError(Reason.STORE_UNAVAILABLE) from error
+            raise self.condition.met(error, "a read") from error
 
     async def _fetch_users(self, user_ids: Collection[str]) -> Mapping[str, User]:
         rows = await self._fetch(TABLES["users"].select, (json.dumps(list(user_ids)),))
         return dict(map(TABLES["users"].from_row, rows))
 
     async def close(self) -> None:
-        """See `Store.close`."""
-        await self._writer.close()
-        await self._reading.close()
-        await self._search.close()
-        await self._writing.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-        await self._writing.close()
-        self._ownership.release()
+        """See `Store.close`. Each step is done whatever becomes of those before it."""
+        if self._looking is not None:
+            self._looking.cancel()
+        try:
+            async with AsyncExitStack() as steps:
+                steps.callback(self._ownership.release)
+                steps.push_async_callback(self._close_writing)
+                steps.push_async_callback(self._search.close)
+                steps.push_async_callback(self._reading.close)
+                steps.push_async_callback(self._writer.close)
+        except (sqlite3.Error, ValueError) as error:  # aiosqlite raises ValueError when it was closed before
+            raise self.condition.met(error, "closing the store") from error
+        if self.condition.is_final:
+            self.condition.check()
 
-
-async def _open_writer(path: Path) -> tuple[aiosqlite.Connection, BatchConnection]:
-    steps = migrations()
-    connection, batches = await open_for_batches(path)
-    try:
-        # Looked at before anything is written: a file that is not ours stays as it is.
-        version = await check_schema(connection, steps[-1].number)
-        await _set(connection, _WRITER_PRAGMAS)
-        await migrate(connection, version, steps)
-    except BaseException:
-        await connection.close()
-        raise
-    return connection, batches
-
-
-async def _connect(path: Path, pragmas: Iterable[str]) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(path, isolation_level=None)
-    try:
-        await _set(connection, pragmas)
-        await connection.create_function("fold", 1, fold, deterministic=True)
-    except BaseException:
-        await connection.close()
-        raise
-    return connection
-
-
-async def _set(connection: aiosqlite.Connection, pragmas: Iterable[str]) -> None:
-    for pragma in pragmas:
-        await connection.execute_fetchall(pragma)
+    async def _close_writing(self) -> None:
+        try:
+            await empty_log(self._writing)
+        finally:
+            await self._writing.close()
 
 
 def _as_json(key: Row) -> object:
