@@ -1,6 +1,7 @@
 """The graceful end: what is under way finishes, what would go on for ever is ended, what comes later is refused."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from tests.rpc.methods import METHODS
-from tests.support import BACKEND, DEADLINE, Service, bearer, read_error, serving, settings
+from tests.support import BACKEND, DEADLINE, Service, bearer, log_file, read_error, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta_server.server import Server, start_server
 
@@ -94,6 +95,28 @@ async def _told(service: Service, path: str) -> str:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     return read_error(caught.value).reason
+
+
+async def test_clients_whose_policy_retries_what_is_unavailable_take_the_refusal_up(tmp_path: Path) -> None:
+    """It comes without headers before it, after which gRPC's clients would not retry."""
+    policy = {"maxAttempts": 3, "initialBackoff": "0.01s", "maxBackoff": "0.01s", "backoffMultiplier": 1}
+    method = {"name": [{}], "retryPolicy": {**policy, "retryableStatusCodes": ["UNAVAILABLE"]}}
+    options = (("grpc.service_config", json.dumps({"methodConfig": [method]})),)
+    file = tmp_path / "access.log"
+    with log_file(file) as descriptor:
+        async with serving(settings(tmp_path, access_log="errors"), log_descriptor=descriptor) as service:
+            writing, release = await held_write(service)
+            stopping = asyncio.create_task(service.server.stop(DEADLINE))
+            await not_serving(service)
+            async with grpc.aio.insecure_channel(service.address, options=options) as channel:
+                get: Any = channel.unary_unary(f"{BACKEND}GetUser")
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await get(b"", timeout=DEADLINE)
+            release.set()
+            await writing
+            await stopping
+    assert read_error(caught.value).reason == "SHUTTING_DOWN"
+    assert [json.loads(line)["reason"] for line in file.read_text().splitlines()] == ["SHUTTING_DOWN"] * 3
 
 
 async def test_a_call_whose_body_comes_after_the_end_began_is_told_to_go_elsewhere(tmp_path: Path) -> None:
