@@ -13,7 +13,6 @@ verified_claim = "email_verified"
 
 import os
 import tomllib
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from ipaddress import ip_address
@@ -24,6 +23,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from usermeta_server.auth import session_tokens
 from usermeta_server.errors import OperatorError
+from usermeta_server.unicode import CONTROLS, first_of
 
 ALGORITHMS: Final = (
     *("RS256", "RS384", "RS512"),
@@ -119,7 +119,7 @@ def _shown(key: str) -> str:
 def _text_flaw(value: object) -> str | None:
     if not isinstance(value, str) or not value:
         return f"{value!r}: must be a string that is not empty"
-    if any(unicodedata.category(character) == "Cc" for character in value) or value.strip() != value:
+    if first_of(value, CONTROLS) or value.strip() != value:
         return f"{value!r}: must not hold control characters, nor begin or end with a space"
     return None
 

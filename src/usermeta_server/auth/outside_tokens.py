@@ -17,6 +17,7 @@ from usermeta_server.auth.jwks import KeySet
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.lru import LruMap
 from usermeta_server.model import MAX_EXTERNAL_ID, SECOND
+from usermeta_server.unicode import HIDDEN, first_of
 
 LEEWAY: Final = 10 * SECOND
 """How far an issuer's clock may be from ours, in microseconds."""
@@ -143,8 +144,8 @@ def _identity(claims: Mapping[str, Any], issuer: Issuer, expire_time: int) -> Id
     if not isinstance(subject, str) or not subject:
         raise UsermetaError(Reason.CREDENTIAL_INVALID)
     external_id = issuer.prefix + subject
-    printable = external_id.isprintable() and external_id.strip() == external_id
-    if not printable or len(external_id.encode()) > MAX_EXTERNAL_ID:
+    hidden = first_of(external_id, HIDDEN) or external_id.strip() != external_id
+    if hidden or len(external_id.encode()) > MAX_EXTERNAL_ID:
         raise UsermetaError(Reason.CREDENTIAL_INVALID)
     email = claims.get(issuer.email_claim)
     email_address = email if isinstance(email, str) else ""

@@ -12,6 +12,7 @@ from usermeta_server.core.query.lexer import Flaw
 from usermeta_server.core.query.parser import NUMBER
 from usermeta_server.core.query.tree import And, Bare, Comparison, Has, Literal, Not, Or, Path, Tree
 from usermeta_server.store import query as q
+from usermeta_server.unicode import fold
 
 _TYPED: Final = {"true": True, "false": False, "null": None}
 _TIME: Final = re.compile(
@@ -77,7 +78,7 @@ def _check_word(word: Literal) -> q.Predicate:
         raise Flaw(word.position, f"'{word.text}' is a field: compare it, or quote it to find the word")
     found = _text(word)
     pattern = found if isinstance(found, q.Pattern) else q.Pattern(found, open_start=False, open_end=True)
-    folded = q.Pattern(q.fold(pattern.text), pattern.open_start, open_end=True)
+    folded = q.Pattern(fold(pattern.text), pattern.open_start, open_end=True)
     return q.Disjunction(tuple(q.Comparison(field, q.Operator.EQUAL, folded) for field in WORD_FIELDS))
 
 
@@ -131,15 +132,16 @@ def _check_operator(operator: q.Operator, value: q.Scalar | q.Pattern, literal: 
 def _compare_field(field: ScalarField, operator: q.Operator, literal: Literal) -> q.Predicate:
     value = _READERS[field.type](literal)
     _check_operator(operator, value, literal)
-    if field.field.folded:
-        value = _folded(value)
+    if field.field.fold:
+        value = _folded(value, field.field.fold)
     return q.Comparison(field.field, operator, value)
 
 
-def _folded(value: q.Scalar | q.Pattern) -> q.Scalar | q.Pattern:
+def _folded(value: q.Scalar | q.Pattern, by: q.Fold) -> q.Scalar | q.Pattern:
+    """Return a value as its field's are; what may go on is not taken for the whole domain of an address."""
     if isinstance(value, q.Pattern):
-        return q.Pattern(q.fold(value.text), value.open_start, value.open_end)
-    return q.fold(value) if isinstance(value, str) else value
+        return q.Pattern((fold if value.open_end else by)(value.text), value.open_start, value.open_end)
+    return by(value) if isinstance(value, str) else value
 
 
 def _value(literal: Literal) -> q.Scalar | q.Pattern:

@@ -28,12 +28,13 @@ from usermeta_server.model import (
 )
 from usermeta_server.store.base import ChangeListener, Mutation, Position, Reads, Transaction
 from usermeta_server.store.cache import UserCache
-from usermeta_server.store.query import Predicate, UserQuery, fold
+from usermeta_server.store.query import Predicate, UserQuery
 from usermeta_server.store.sqlite import history
 from usermeta_server.store.sqlite.batch import BatchConnection, Statement, open_for_batches
 from usermeta_server.store.sqlite.indexes import Indexes
 from usermeta_server.store.sqlite.migrate import check_schema, migrate, migrations
 from usermeta_server.store.sqlite.ownership import Ownership
+from usermeta_server.store.sqlite.refold import add_folds, refold
 from usermeta_server.store.sqlite.search import Search, yield_to_others
 from usermeta_server.store.sqlite.tables import (
     SECRET_KEY_COLUMNS,
@@ -435,6 +436,8 @@ async def _open_writer(path: Path) -> tuple[aiosqlite.Connection, BatchConnectio
         version = await check_schema(connection, steps[-1].number)
         await _set(connection, _WRITER_PRAGMAS)
         await migrate(connection, version, steps)
+        await add_folds(connection)
+        await refold(connection)
     except BaseException:
         await connection.close()
         raise
@@ -445,7 +448,7 @@ async def _connect(path: Path, pragmas: Iterable[str]) -> aiosqlite.Connection:
     connection = await aiosqlite.connect(path, isolation_level=None)
     try:
         await _set(connection, pragmas)
-        await connection.create_function("fold", 1, fold, deterministic=True)
+        await add_folds(connection)
     except BaseException:
         await connection.close()
         raise
