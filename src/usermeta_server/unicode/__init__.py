@@ -33,21 +33,23 @@ CONTROLS: Final = frozenset({"Cc", "Zl", "Zp"})
 HIDDEN: Final = CONTROLS | {"Cf", "Co", "Cs", "Cn"}
 """The general categories of what cannot be seen, or is something else on every screen."""
 
+_IGNORED: Final = dict.fromkeys(chain.from_iterable(range(first, last + 1) for first, last in IGNORABLE), "")
 _FOLDED: Final[dict[int, str]] = {
     **{code: chr(code + added) for first, last, step, added in FOLDED_TO_ONE for code in range(first, last + 1, step)},
     **FOLDED_TO_MANY,
-    **dict.fromkeys(chain.from_iterable(range(first, last + 1) for first, last in IGNORABLE), ""),
+    **_IGNORED,
 }
 
 
 def fold(text: str) -> str:
     """Return the form in which texts are compared: without regard to case, to variants, and to what is not seen.
 
-    It is toNFKC_Casefold of the NFD form (Unicode, section 3.13, D147), and folding it again changes nothing.
+    It is toNFKC_Casefold of the NFD form (Unicode, section 3.13, D147), and folding it again changes nothing. What is
+    ignorable goes first: it would keep marks from their order.
     """
     if text.isascii():
         return text.lower()
-    text = unicodedata2.normalize("NFD", text)
+    text = unicodedata2.normalize("NFD", text.translate(_IGNORED))
     while (folded := unicodedata2.normalize("NFKC", text.translate(_FOLDED))) != text:
         text = folded
     return text

@@ -19,9 +19,9 @@ _KINDS: Final = ", ".join(f"'{kind}'" for kind in FOLDS)
 _FORGET: Final = f"DELETE FROM identifiers WHERE kind IN ({_KINDS})"
 
 _KEEP_HOLDERS: Final = f"""
-    CREATE TEMP TABLE holders AS SELECT kind, user_id FROM identifiers WHERE kind IN ({_KINDS});
-    CREATE UNIQUE INDEX temp.holders_by_user ON holders (user_id, kind);
+    CREATE TEMP TABLE holders AS SELECT kind, user_id FROM identifiers WHERE kind IN ({_KINDS})
 """
+_FIND_HOLDERS: Final = "CREATE INDEX temp.holders_by_user ON holders (user_id, kind)"
 
 _CLAIM: Final = """
     INSERT OR IGNORE INTO identifiers (kind, key, user_id)
@@ -76,9 +76,8 @@ async def refold(connection: aiosqlite.Connection) -> None:
 
 async def _refold(connection: aiosqlite.Connection) -> int:
     """Fold anew; return how many texts are no identifier of their user's."""
-    for statement in _KEEP_HOLDERS.split(";"):
+    for statement in (_KEEP_HOLDERS, _FIND_HOLDERS, _FORGET):
         await connection.execute_fetchall(statement)
-    await connection.execute_fetchall(_FORGET)
     lost = 0
     for kind, function in FOLDS.items():
         key = folded_column(f"u.{kind}", function)
