@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
@@ -14,6 +15,9 @@ idna.core.unicodedata = unicodedata2  # type: ignore[attr-defined]  # what it im
 _LABEL: Final = r"(?!xn--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 """A host name (RFC 1123, section 2.1) in which nothing is internationalized."""
+
+_REMEMBERED: Final = 4096
+"""How many domains are worked out only once: most addresses share few, and one takes 90 microseconds."""
 
 _REASONS: Final[Mapping[str, str]] = {
     "domain_too_long": "it is longer than 253 characters",
@@ -32,6 +36,7 @@ class DomainError(ValueError):
     """A domain is not valid; the text says why."""
 
 
+@lru_cache(_REMEMBERED)
 def a_labels(domain: str) -> str:
     """Return a domain by its A-labels, in lower case (UTS 46 without transitional processing, IDNA 2008).
 
