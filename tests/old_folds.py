@@ -45,6 +45,7 @@ async def make_old(path: Path, rows: Sequence[Row] = OLD) -> None:
         unsafe_metadata="{}",
         update_time=1,
         visible_update_time=1,
+        create_version=0,
     )
     statements: list[tuple[str, Sequence[Any]]] = [
         ("UPDATE folding SET version = 'old'", ()),

@@ -10,7 +10,7 @@ import pytest
 
 from tests.old_folds import OLD, Row, make_old
 from tests.store.contract import creating, deleting
-from usermeta_server.errors import OperatorError
+from usermeta_server.errors import UnreachableError
 from usermeta_server.store.sqlite import SqliteStore
 from usermeta_server.store.sqlite.refold import FUNCTIONS
 from usermeta_server.unicode import FOLD_VERSION
@@ -109,7 +109,7 @@ async def test_a_refold_that_fails_leaves_all_as_it_was(path: Path, monkeypatch:
     before = held(path)
     with monkeypatch.context() as patch:
         patch.setitem(FUNCTIONS, "fold_email_address", fail)
-        with pytest.raises(OperatorError, match="cannot use the database"):
+        with pytest.raises(UnreachableError, match="cannot use the database"):
             await SqliteStore.open(path)
     assert held(path) == before
     await reopen(path)

@@ -3,26 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 import grpc
 
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
-from usermeta_server.cli.client import backend
-from usermeta_server.cli.options import given, settings_options
+from usermeta_server.cli.connection import backend, connection_options
 from usermeta_server.cli.records import find
 from usermeta_server.cli.tables import Table
-from usermeta_server.settings import ClientSettings
 from usermeta_server.store.query import FOLDS
 
 if TYPE_CHECKING:
     from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs
 
 _COLUMNS: Final = ("ID", "FIELD", "VALUE", "OWNER")
-
-_options = settings_options(ClientSettings)
 
 
 class _Text(NamedTuple):
@@ -35,8 +31,8 @@ class _Text(NamedTuple):
 
 
 @click.command("conflicts")
-@_options
-def list_conflicts(**flags: Any) -> None:  # noqa: ANN401  # as click gives them
+@connection_options
+def list_conflicts(**flags: str | None) -> None:
     """Print whose username or email address belongs to another user, and to whom.
 
     Two that a newer usermeta takes for the same (they differ in what cannot be seen, or in case beyond ASCII) stay
@@ -45,7 +41,7 @@ def list_conflicts(**flags: Any) -> None:  # noqa: ANN401  # as click gives them
     """
 
     async def run() -> None:
-        async with backend(given(ClientSettings, flags)) as stub:
+        async with backend(flags) as stub:
             rows = [row async for row in _conflicts(stub)]
         for line in Table(_COLUMNS).lines(rows):
             click.echo(line)

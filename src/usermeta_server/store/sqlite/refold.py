@@ -26,7 +26,7 @@ _FIND_HOLDERS: Final = "CREATE INDEX temp.holders_by_user ON holders (user_id, k
 _CLAIM: Final = """
     INSERT OR IGNORE INTO identifiers (kind, key, user_id)
     SELECT '{kind}', {key} AS key, u.id FROM users AS u
-    WHERE key != '' AND {condition} ORDER BY u.create_time, u.id
+    WHERE key != '' AND {condition} ORDER BY u.create_version, u.create_time, u.id
 """
 _HELD: Final = "EXISTS (SELECT 1 FROM temp.holders AS h WHERE h.user_id = u.id AND h.kind = '{kind}')"
 
