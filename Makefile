@@ -14,7 +14,7 @@ INSTALL_LOCKED = -m pip install $(PIP_FLAGS) --only-binary :all: --require-hashe
 INSTALL_PROJECT = -m pip install $(PIP_FLAGS) --no-index --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage check fmt fmt-check lint type gen gen-check proto-breaking proto-image lock schema-dump bench bench-grpcio bench-instructions dev clean
+.PHONY: help run demo test coverage check fmt fmt-check lint type gen gen-check unicode-table proto-breaking proto-image lock schema-dump bench bench-grpcio bench-instructions dev clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -64,6 +64,9 @@ gen: $(GEN)/.installed ## Generate src/usermeta from protos/
 
 gen-check: $(GEN)/.installed ## Fail if src/usermeta is not what `make gen` makes
 	@scripts/gen-check.sh $(GEN)/bin
+
+unicode-table: $(GEN)/.installed ## Write what the server needs of Unicode's data: src/usermeta_server/unicode/table.py
+	@$(GEN)/bin/python scripts/unicode_table.py
 
 proto-breaking: dev ## Fail if the protos break callers of the committed image
 	@$(VENV)/bin/buf breaking protos --against $(IMAGE) --exclude-imports

@@ -10,9 +10,10 @@ from usermeta_server.core.documents import Json, JsonObject, dump, normal_form
 from usermeta_server.core.profile import identifiers_of
 from usermeta_server.core.query import parse_filter, parse_order
 from usermeta_server.model import Document, Identifier, User
-from usermeta_server.store.query import DocumentPath, Order, Place, Predicate, UserQuery, fold
+from usermeta_server.store.query import DocumentPath, Order, Place, Predicate, UserQuery
 from usermeta_server.store.sqlite.migrate import migrations
 from usermeta_server.store.sqlite.queries import Queries, Statement, entry_rows
+from usermeta_server.store.sqlite.refold import FUNCTIONS
 from usermeta_server.store.sqlite.tables import TABLES, user_from_row
 
 SECOND = 1_000_000
@@ -67,7 +68,8 @@ class Database:
     ) -> None:
         """Make it with the schema of the store."""
         self.connection = sqlite3.connect(path, isolation_level=None)
-        self.connection.create_function("fold", 1, fold, deterministic=True)
+        for name, function in FUNCTIONS.items():
+            self.connection.create_function(name, 1, function, deterministic=True)
         for step in migrations():
             self.connection.executescript(step.sql)
         self.fill(users, indexes)

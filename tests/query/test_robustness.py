@@ -87,8 +87,9 @@ def test_sql_is_made_of_known_words(text: str, indexes: list[DocumentPath]) -> N
 
 KEYWORDS = """
     SELECT FROM WHERE AND OR NOT EXISTS CASE WHEN THEN ELSE END AS CROSS JOIN ON ORDER BY LIMIT IN GLOB DESC
-    json_each json_extract instr substr fold lower type key value text integer real array object true false null
-    users identifiers index_entries index page kind part user_id index_id u e s m k p x
+    json_each json_extract instr substr fold fold_email_address lower type key value text integer real array
+    object true false null
+    users identifiers index_entries index page kind part user_id index_id u e i s m k p x
 """
 KNOWN = {*KEYWORDS.split(), *User._fields}
 

@@ -61,6 +61,10 @@ TAKEN: Final = [
     ("username", "\N{LATIN SMALL LIGATURE FI}t", "FIT"),
     ("username", "\N{ANGSTROM SIGN}", "\N{LATIN SMALL LETTER A WITH RING ABOVE}"),
     ("email_address", "Ada@Example.com", "ada@example.COM"),
+    ("username", "heart\ufe0f", "he\u034fart"),
+    ("email_address", "ada@bücher.example", "ADA@xn--bcher-kva.example"),
+    ("email_address", "ada@bücher.test", "ada@bücher\u3002test"),
+    ("email_address", "ad\u034fa@invisible.example", "ada@invis\u034fible.example"),
     ("external_id", "idp|1", "idp|1"),
 ]
 

@@ -106,6 +106,8 @@ NO_ADDRESSES: Final = (
     " ada@example.com",
     "a\x00@example.com",
     "a\n@b.c",
+    "a\u00ad@b.c",
+    "a@b..c",
     "x" * 251 + "@b.c",
     7,
     ["a@b.c"],
@@ -124,7 +126,7 @@ async def test_a_claim_that_is_no_email_address_is_not_taken_over(trusting: Trus
     assert not user.email_address_verified
 
 
-NO_EXTERNAL_IDS: Final = ("a\x00b", "a\nb", "\x1b[2J", "trailing ", "é" * 128)
+NO_EXTERNAL_IDS: Final = ("a\x00b", "a\u2028b", "a\u200bb", "a\nb", "\x1b[2J", "trailing ", "é" * 128)
 
 
 @pytest.mark.parametrize("claim", NO_EXTERNAL_IDS)

@@ -60,6 +60,7 @@ BAD_CREATIONS: Final = [
     (pb.CreateSecretKeyRequest(scopes=[SCOPE_READ]), "display_name"),
     (pb.CreateSecretKeyRequest(display_name="x" * 257, scopes=[SCOPE_READ]), "display_name"),
     (pb.CreateSecretKeyRequest(display_name="a\nb", scopes=[SCOPE_READ]), "display_name"),
+    (pb.CreateSecretKeyRequest(display_name="a\u2028b", scopes=[SCOPE_READ]), "display_name"),
     (pb.CreateSecretKeyRequest(display_name="a key"), "scopes"),
     (creation(SCOPE_READ, SCOPE_UNSPECIFIED), "scopes[1]"),
     (pb.CreateSecretKeyRequest(display_name="a key", scopes=[99]), "scopes[0]"),  # type: ignore[list-item]  # on purpose

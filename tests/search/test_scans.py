@@ -13,7 +13,8 @@ from tests.rpc.requests import merge
 from tests.search.support import built, count, create_index, everyone, kept_entries, listing, page, put
 from tests.support import DEADLINE, USER, Service, document, refused, serving, settings, until
 from usermeta.backend.v1 import backend_service_pb2 as pb
-from usermeta_server.store.query import fold
+from usermeta_server.store.sqlite.refold import FUNCTIONS
+from usermeta_server.unicode import fold
 
 if TYPE_CHECKING:
     from usermeta_server.store.sqlite import SqliteStore
@@ -50,7 +51,7 @@ async def stalling(
 ) -> AsyncIterator[tuple[Service, Stall]]:
     """Run a server with a limit on searches, in whose scans one can stand still; 1 user of 11 is on the plan gold."""
     stall = Stall()
-    monkeypatch.setattr("usermeta_server.store.sqlite.connections.fold", stall.fold)
+    monkeypatch.setitem(FUNCTIONS, "fold", stall.fold)
     monkeypatch.setattr("usermeta_server.server._INDEX_SECONDS", 0.01)
     async with serving(settings(folder, search=seconds)) as service:
         free = [USER._replace(id=f"user_{number:02}", username="é") for number in range(10)]

@@ -13,6 +13,7 @@ from usermeta.backend.v1.sign_up_pb2 import SignUp as BackendSignUp
 from usermeta.frontend.v1 import frontend_service_pb2 as pb
 from usermeta.frontend.v1.sign_up_pb2 import SignUp
 from usermeta_server.core.documents import Json
+from usermeta_server.store.base import Reads, Transaction
 
 TOO_MUCH: Mapping[str, Mapping[str, Json]] = {
     "METADATA_TOO_LARGE": {"a": "x" * 8192},
@@ -97,6 +98,28 @@ async def test_every_malformed_field_is_named(service: Service) -> None:
     ):
         refusal = await refused(call, "FIELD_INVALID")
         assert set(refusal.fields) == {"sign_up.email_address", "sign_up.username", "sign_up.first_name"}
+
+
+@pytest.mark.parametrize("username", ["a\u00addmin", "\u200b", "\u3164", "\u202enimda"])
+async def test_nobody_signs_up_as_another_in_disguise(service: Service, username: str) -> None:
+    refusal = await refused(begin(service, {"username": username}), "FIELD_INVALID")
+    assert refusal.fields == ("sign_up.username",)
+
+
+async def test_a_sign_up_from_before_the_forms_of_today_is_mended_before_it_completes(service: Service) -> None:
+    pending = await begin(service)
+    store = service.server.app.store
+
+    def age(transaction: Transaction) -> None:
+        sign_up = transaction.sign_ups.get(pending.id)
+        assert sign_up is not None
+        transaction.sign_ups.put(pending.id, sign_up._replace(username="a\u00adda"))
+
+    await store.write(Reads(sign_ups=(pending.id,)), age)
+    refusal = await refused(pending.complete(), "FIELD_INVALID")
+    assert refusal.fields == ("sign_up.username",)
+    await pending.update({"username": f"ada-{pending.id}"})
+    assert (await pending.complete()).user.username == f"ada-{pending.id}"
 
 
 async def test_a_value_without_a_kind_is_refused(service: Service) -> None:

@@ -19,7 +19,6 @@ audience is refused where none is expected, for it is meant for somebody else (R
 
 import os
 import tomllib
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +30,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from usermeta_server.auth import session_tokens
 from usermeta_server.errors import OperatorError
+from usermeta_server.unicode import CONTROLS, first_of
 
 ALGORITHMS: Final = (
     *("RS256", "RS384", "RS512"),
@@ -136,7 +136,7 @@ def _shown(key: str) -> str:
 def _text_flaw(value: object) -> str | None:
     if not isinstance(value, str) or not value:
         return f"{value!r}: must be a string that is not empty"
-    if any(unicodedata.category(character) == "Cc" for character in value) or value.strip() != value:
+    if first_of(value, CONTROLS) or value.strip() != value:
         return f"{value!r}: must not hold control characters, nor begin or end with a space"
     return None
 

@@ -16,6 +16,7 @@ from usermeta_server.auth.jws import header_of, issuer_of
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.lru import LruMap
 from usermeta_server.model import MAX_EXTERNAL_ID, SECOND
+from usermeta_server.unicode import HIDDEN, first_of
 
 _MAX_TIME: Final = 253_402_300_799
 """The last second of the year 9999: a time after it is most likely in milliseconds."""
@@ -131,8 +132,8 @@ def _identity(claims: Mapping[str, Any], issuer: Issuer, expire_time: int) -> Id
     if not isinstance(subject, str) or not subject:
         raise UsermetaError(Reason.CREDENTIAL_INVALID)
     external_id = issuer.prefix + subject
-    printable = external_id.isprintable() and external_id.strip() == external_id
-    if not printable or len(external_id.encode()) > MAX_EXTERNAL_ID:
+    hidden = first_of(external_id, HIDDEN) or external_id.strip() != external_id
+    if hidden or len(external_id.encode()) > MAX_EXTERNAL_ID:
         raise UsermetaError(Reason.CREDENTIAL_INVALID)
     email = claims.get(issuer.email_claim)
     email_address = email if isinstance(email, str) else ""

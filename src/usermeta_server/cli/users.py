@@ -11,6 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
+from usermeta_server.cli.conflicts import list_conflicts
 from usermeta_server.cli.connection import backend, connection_options
 from usermeta_server.cli.exporting import export_users
 from usermeta_server.cli.importing import import_users
@@ -42,6 +43,7 @@ def users() -> None:
 
 users.add_command(export_users)
 users.add_command(import_users)
+users.add_command(list_conflicts)
 
 
 # Finding

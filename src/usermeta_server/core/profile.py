@@ -1,14 +1,14 @@
 """The profile: what a user has that is not a document; the form of each field, and what must be unique."""
 
 import re
-import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from usermeta_server.errors import invalid, together
 from usermeta_server.model import MAX_EXTERNAL_ID, Identifier, IdentifierKind, User
-from usermeta_server.store.query import fold
+from usermeta_server.store.query import FOLDS
+from usermeta_server.unicode import CONTROLS, HIDDEN, DomainError, a_labels, first_of, fold, fold_email_address
 
 V = TypeVar("V")
 
@@ -23,19 +23,29 @@ MAX_EMAIL_ADDRESS: Final = 254
 """Bytes of an email address (RFC 5321, as corrected by erratum 1690)."""
 
 _USER_ID: Final = re.compile(r"user_[A-Za-z0-9_-]{1,123}", re.ASCII)
-_EMAIL_ADDRESS: Final = re.compile(r"[^@\s]+@[^@\s]+")
+_EMAIL_ADDRESS: Final = re.compile(r"([^@\s]+)@([^@\s]+)")
+_JOINERS: Final = "\u200c\u200d"
+"""What a domain of some scripts needs within a word; IDNA knows where (RFC 5892, appendix A)."""
 
 
-def _text_flaw(value: str) -> str | None:
-    if any(unicodedata.category(character) == "Cc" for character in value):
-        return "must not hold control characters"
-    return "must not begin or end with a space" if value.strip() != value else None
+def _text_flaw(value: str, refused: Container[str] = CONTROLS) -> str | None:
+    found = first_of(value, refused)
+    if found is not None:
+        what = "control characters" if first_of(found, CONTROLS) else "characters that cannot be seen"
+        return f"must not hold {what}, such as U+{ord(found):04X}"
+    seen = value if value.isascii() else "".join(filter(fold, value))  # without what is ignorable
+    return "must not begin or end with a space" if seen.strip() != seen else None
 
 
-def _name_flaw(value: str) -> str | None:
+def _username_flaw(value: str) -> str | None:
+    return _name_flaw(value, HIDDEN) or (None if fold(value) else "must hold a character that can be seen")
+
+
+def _name_flaw(value: str, refused: Container[str] = CONTROLS) -> str | None:
+    """Return what is wrong with a name; format characters are part of some (joiners, directions)."""
     if len(value) > MAX_NAME:
         return f"has {len(value)} characters; {MAX_NAME} are allowed"
-    return _text_flaw(value)
+    return _text_flaw(value, refused)
 
 
 def _external_id_flaw(value: str) -> str | None:
@@ -49,7 +59,18 @@ def _email_address_flaw(value: str) -> str | None:
     size = len(value.encode())
     if size > MAX_EMAIL_ADDRESS:
         return f"has {size} bytes; {MAX_EMAIL_ADDRESS} are allowed"
-    return _text_flaw(value) or (None if _EMAIL_ADDRESS.fullmatch(value) else "must be an email address")
+    parts = _EMAIL_ADDRESS.fullmatch(value)
+    if not parts:
+        return _text_flaw(value) or "must be an email address"
+    local, domain = parts.groups()
+    hidden = _text_flaw(local + domain.translate(dict.fromkeys(map(ord, _JOINERS))), HIDDEN)
+    if hidden or not fold(local):
+        return hidden or "must hold a character that can be seen before the '@'"
+    try:
+        a_labels(domain)
+    except DomainError as error:
+        return f"must have a valid domain: {error}"
+    return None
 
 
 def _image_url_flaw(value: str) -> str | None:
@@ -62,11 +83,11 @@ def _image_url_flaw(value: str) -> str | None:
         return "must be an https URL"
     if parts.scheme != "https" or not parts.hostname or re.search(r"\s", value):
         return "must be an https URL"
-    return _text_flaw(value)
+    return _text_flaw(value, HIDDEN)
 
 
 _FLAWS: Final[Mapping[str, Callable[[str], str | None]]] = {
-    "username": _name_flaw,
+    "username": _username_flaw,
     "display_name": _name_flaw,
     "first_name": _name_flaw,
     "last_name": _name_flaw,
@@ -113,19 +134,21 @@ def check_user_id(user_id: str) -> None:
 
 def with_verification(address: str, values: Mapping[str, V]) -> Mapping[str, V | bool]:
     """Return new values in which an email address other than the present one is not verified unless they say so."""
-    if fold(str(values.get("email_address", address))) == fold(address):
+    if fold_email_address(str(values.get("email_address", address))) == fold_email_address(address):
         return values
     return {"email_address_verified": False, **values}
 
 
 def identifier(kind: IdentifierKind, value: str) -> Identifier:
     """Return an identifier in the form in which it is unique."""
-    return Identifier(kind, value if kind is IdentifierKind.EXTERNAL_ID else fold(value))
+    folding = FOLDS.get(kind)
+    return Identifier(kind, folding(value) if folding else value)
 
 
 def identifiers(values: Mapping[str, object]) -> tuple[Identifier, ...]:
-    """Return the identifiers among profile values, without those that are unset."""
-    return tuple(identifier(kind, str(value)) for kind in IdentifierKind if (value := values.get(kind)))
+    """Return the identifiers among profile values, without those that are unset or have nothing that can be seen."""
+    found = (identifier(kind, str(values.get(kind, ""))) for kind in IdentifierKind)
+    return tuple(each for each in found if each.key)
 
 
 def identifiers_of(user: User) -> tuple[Identifier, ...]:

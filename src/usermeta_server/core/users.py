@@ -9,7 +9,7 @@ from usermeta_server.core import profile
 from usermeta_server.core.documents import JsonObject, Limits, seal_all
 from usermeta_server.core.profile import ProfileValues
 from usermeta_server.core.revision import change_of, check_etags, revise, tombstone_of
-from usermeta_server.core.writes import Intent, Writes
+from usermeta_server.core.writes import Intent, MovedError, Writes, until_settled
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
 from usermeta_server.model import ChangeKind, Document, Identifier, IdentifierKind, User
@@ -99,22 +99,40 @@ class Users:
         Raises:
             UsermetaError: USER_NOT_FOUND, USER_BANNED, ETAG_MISMATCH, IDENTIFIER_TAKEN.
         """
+        return await until_settled(
+            lambda: self._identifiers_of(user_id),
+            lambda seen: self._update(caller, user_id, (values, seen), expected_etag, intent),
+        )
+
+    async def _identifiers_of(self, user_id: str) -> Collection[Identifier]:
+        user = self._store.cached_user(user_id) or await self._store.user(user_id)
+        return profile.identifiers_of(user) if user else ()
+
+    async def _update(
+        self,
+        caller: Caller,
+        user_id: str,
+        given: tuple[ProfileValues, Collection[Identifier]],
+        expected_etag: str,
+        intent: Intent,
+    ) -> User:
+        values, seen = given
         etag = policy.FIELDS[policy.viewer_of(caller, user_id)]["etag"]
         claimed = profile.identifiers(values)
 
         def change(transaction: Transaction, stamp: Stamp) -> User:
             user = policy.admit(caller, transaction.users.get(user_id))
+            before = _settled(user, seen)
             check_etags({"profile": expected_etag}, lambda _: str(etag(user)))
             revised = revise(transaction, stamp, user, profile.with_verification(user.email_address, values))
             claim(transaction, revised, claimed)
-            for identifier in set(profile.identifiers_of(user)) - set(profile.identifiers_of(revised)):
-                transaction.identifiers.put(identifier, None)
+            _release(transaction, user, before.difference(profile.identifiers_of(revised)))
             return revised
 
         async def recall(outcome: str) -> User:
             return await self.get(caller, outcome)
 
-        reads = Reads(users=(user_id,), identifiers=claimed)
+        reads = Reads(users=(user_id,), identifiers=(*claimed, *seen))
         return await self._writes.perform(intent, reads, change, name=lambda user: user.id, recall=recall)
 
     async def delete(self, user_id: str, expected_etag: str, intent: Intent) -> None:
@@ -123,21 +141,25 @@ class Users:
         Raises:
             UsermetaError: USER_NOT_FOUND, ETAG_MISMATCH.
         """
+        await until_settled(
+            lambda: self._identifiers_of(user_id), lambda seen: self._delete(user_id, seen, expected_etag, intent)
+        )
 
+    async def _delete(self, user_id: str, seen: Collection[Identifier], expected_etag: str, intent: Intent) -> None:
         def change(transaction: Transaction, stamp: Stamp) -> None:
             user = transaction.users.get(user_id)
             if user is None:
                 raise UsermetaError(Reason.USER_NOT_FOUND)
+            held = _settled(user, seen)
             check_etags({"profile": expected_etag}, lambda _: user.etag)
             transaction.users.put(user_id, None)
             transaction.record(tombstone_of(stamp, user, transaction.next_version()))
-            for identifier in profile.identifiers_of(user):
-                transaction.identifiers.put(identifier, None)
+            _release(transaction, user, held)
 
         async def recall(_: str) -> None:
             return None
 
-        reads = Reads(users=(user_id,))
+        reads = Reads(users=(user_id,), identifiers=tuple(seen))
         await self._writes.perform(intent, reads, change, name=lambda _: user_id, recall=recall)
 
     async def _recall(self, user_id: str) -> User:
@@ -196,6 +218,8 @@ def claim(
 ) -> None:
     """Write that these identifiers, which the request has in fields of `message`, are a user's.
 
+    So is, if nobody has it, any other that the user's texts are: one that was another user's before.
+
     Raises:
         UsermetaError: IDENTIFIER_TAKEN, when one is another user's; it names the field if that is one of those `shown`
             to the caller.
@@ -204,9 +228,28 @@ def claim(
         holder = transaction.identifiers.get(identifier)
         if holder is not None and holder != user.id:
             raise taken(f"{message}.{identifier.kind}" if identifier.kind in shown else message)
-    for identifier in identifiers:
+    for identifier in profile.identifiers_of(user):
         if transaction.identifiers.get(identifier) is None:
             transaction.identifiers.put(identifier, user.id)
+
+
+def _settled(user: User, seen: Collection[Identifier]) -> frozenset[Identifier]:
+    """Return the identifiers that a user's texts are, having checked that the transaction has read them.
+
+    Raises:
+        MovedError: they are others by now.
+    """
+    identifiers = frozenset(profile.identifiers_of(user))
+    if not identifiers.issubset(seen):
+        raise MovedError
+    return identifiers
+
+
+def _release(transaction: Transaction, user: User, identifiers: Collection[Identifier]) -> None:
+    """Give up those of the identifiers that are a user's. What their texts are may be another's (see `refold`)."""
+    for identifier in identifiers:
+        if transaction.identifiers.get(identifier) == user.id:
+            transaction.identifiers.put(identifier, None)
 
 
 def taken(field: str) -> UsermetaError:

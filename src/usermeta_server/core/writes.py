@@ -10,6 +10,7 @@ from usermeta_server.model import REMEMBERED_FOR, Actor, RememberedRequest, Requ
 from usermeta_server.store.base import Reads, Store, Transaction
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Intent(NamedTuple):
@@ -24,6 +25,20 @@ class Intent(NamedTuple):
     request_id: str = ""
     canonical: bytes = b""
     validate_only: bool = False
+
+
+class MovedError(Exception):
+    """What was read before the transaction, to know what it has to read, is another by now."""
+
+
+async def until_settled(look: Callable[[], Awaitable[S]], write: Callable[[S], Awaitable[T]]) -> T:
+    """Read something, and write by it; all over again for as long as it moves in between (`MovedError`)."""
+    while True:
+        seen = await look()
+        try:
+            return await write(seen)
+        except MovedError:
+            continue
 
 
 class Writes:

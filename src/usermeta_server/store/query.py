@@ -4,21 +4,27 @@ This is the checked form: every name in it is known and every value has its type
 translate. `core.query` makes it of the text that a client sends, and evaluates it in plain Python.
 """
 
-import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final, NamedTuple, TypeAlias
 
-from usermeta_server.model import Document
+from usermeta_server.model import Document, IdentifierKind
 from usermeta_server.store.values import SortValue
+from usermeta_server.unicode import fold, fold_email_address
 
 Scalar: TypeAlias = bool | int | float | str | None
 """A value to compare with: numbers in normal form and within ±2**53, times in integer microseconds since the epoch."""
 
 
-def fold(text: str) -> str:
-    """Return the form in which usernames and email addresses are compared (Unicode, NFKC_Casefold)."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+Fold: TypeAlias = Callable[[str], str]
+"""What returns the form in which texts are compared. SQL knows it by the function's own name."""
+
+FOLDS: Final[Mapping[IdentifierKind, Fold]] = {
+    IdentifierKind.USERNAME: fold,
+    IdentifierKind.EMAIL_ADDRESS: fold_email_address,
+}
+"""The identifiers that are compared, looked up and unique in a folded form; the others are as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +38,10 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A scalar field of the user, by its attribute's name; a folded one is compared and ordered by `fold`."""
+    """A scalar field of the user, by its attribute's name; one that has a fold is compared and ordered by that."""
 
     name: str
-    folded: bool = False
+    fold: Fold | None = None
 
 
 @dataclass(frozen=True, slots=True)

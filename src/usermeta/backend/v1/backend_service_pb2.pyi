@@ -107,9 +107,9 @@ class GetUserRequest(_message.Message):
     external_id: _builtins.str
     """By its external id, compared exactly."""
     username: _builtins.str
-    """By its username, compared without regard to case."""
+    """By its username, compared by toNFKC_Casefold."""
     email_address: _builtins.str
-    """By its email address, compared without regard to case."""
+    """By its email address, compared by toNFKC_Casefold, its domain by A-labels (IDNA 2008)."""
     def __init__(
         self,
         *,

@@ -45,7 +45,9 @@ class User(_message.Message):
     external_id: _builtins.str
     """The id that your identity provider knows the user by: unique, compared exactly, at most 256 bytes. May be empty."""
     username: _builtins.str
-    """A name that is unique among all users, compared without regard to case (NFKC casefold). May be empty."""
+    """A name that is unique among all users, compared without regard to case, variants, and what cannot be seen
+    (Unicode's toNFKC_Casefold). It holds no control, format, private-use or unassigned character. May be empty.
+    """
     email_address: _builtins.str
     """The address, unique among all users, compared like `username`. May be empty."""
     email_address_verified: _builtins.bool

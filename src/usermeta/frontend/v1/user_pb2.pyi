@@ -40,7 +40,9 @@ class User(_message.Message):
     id: _builtins.str
     """The user's id, `user_…`: sortable by time of creation, unguessable, never changes. Output only."""
     username: _builtins.str
-    """A name that is unique among all users, compared without regard to case (NFKC casefold). May be empty."""
+    """A name that is unique among all users, compared without regard to case, variants, and what cannot be seen
+    (Unicode's toNFKC_Casefold). It holds no control, format, private-use or unassigned character. May be empty.
+    """
     email_address: _builtins.str
     """The address, unique among all users, compared like `username`. May be empty. Output only here."""
     email_address_verified: _builtins.bool

@@ -11,6 +11,7 @@ from usermeta_server.core.query.fields import DOCUMENTS, WORD_FIELDS, FieldType,
 from usermeta_server.core.query.lexer import NUMBER, Flaw
 from usermeta_server.core.query.tree import And, Bare, Comparison, Has, Literal, Not, Or, Path, Tree
 from usermeta_server.store import query as q
+from usermeta_server.unicode import fold
 
 _TYPED: Final = {"true": True, "false": False, "null": None}
 _TIME: Final = re.compile(
@@ -84,7 +85,7 @@ def _check_word(word: Literal) -> q.Predicate:
         raise Flaw(word.position, f"'{word.text}' is a field: compare it, or quote it to find the word")
     found = _text(word)
     pattern = found if isinstance(found, q.Pattern) else q.Pattern(found, open_start=False, open_end=True)
-    folded = q.Pattern(q.fold(pattern.text), pattern.open_start, open_end=True)
+    folded = q.Pattern(fold(pattern.text), pattern.open_start, open_end=True)
     return q.Disjunction(tuple(q.Comparison(field, q.Operator.EQUAL, folded) for field in WORD_FIELDS))
 
 
@@ -140,8 +141,8 @@ def _compare_field(field: ScalarField, operator: q.Operator, literal: Literal) -
         return _compare_time(field, operator, _read_time(literal))
     value = _READERS[field.type](literal)
     _check_operator(operator, value, literal)
-    if field.field.folded:
-        value = _folded(value)
+    if field.field.fold:
+        value = _folded(value, field.field.fold)
     return q.Comparison(field.field, operator, value)
 
 
@@ -155,10 +156,11 @@ def _compare_time(field: ScalarField, operator: q.Operator, nanoseconds: int) ->
     return q.Comparison(field.field, _JUST_BEFORE[operator], microseconds)
 
 
-def _folded(value: q.Scalar | q.Pattern) -> q.Scalar | q.Pattern:
+def _folded(value: q.Scalar | q.Pattern, by: q.Fold) -> q.Scalar | q.Pattern:
+    """Return a value as its field's are; what may go on is not taken for the whole domain of an address."""
     if isinstance(value, q.Pattern):
-        return q.Pattern(q.fold(value.text), value.open_start, value.open_end)
-    return q.fold(value) if isinstance(value, str) else value
+        return q.Pattern((fold if value.open_end else by)(value.text), value.open_start, value.open_end)
+    return by(value) if isinstance(value, str) else value
 
 
 def _value(literal: Literal) -> q.Scalar | q.Pattern:

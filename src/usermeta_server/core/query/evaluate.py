@@ -69,8 +69,9 @@ def _target_test(target: q.Target, test: ValueTest) -> Test:
         document, keys = target.document, target.keys
         return lambda _, documents: test(resolve(documents[document], keys))
     value = operator.attrgetter(target.name)
-    if target.folded:
-        return lambda user, _: test(q.fold(value(user)))
+    fold = target.fold
+    if fold is not None:
+        return lambda user, _: test(fold(value(user)))
     return lambda user, _: test(value(user))
 
 

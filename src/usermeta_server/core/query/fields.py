@@ -6,8 +6,9 @@ from typing import Final, NamedTuple
 
 from usermeta_server.core.query.lexer import Flaw
 from usermeta_server.core.query.tree import Path
-from usermeta_server.model import Document
-from usermeta_server.store.query import DocumentPath, Field, Target
+from usermeta_server.model import Document, IdentifierKind
+from usermeta_server.store.query import FOLDS, DocumentPath, Field, Target
+from usermeta_server.unicode import fold
 
 MAX_KEYS: Final = 32
 """How many keys a path in a document may have: more than a document can nest."""
@@ -29,15 +30,13 @@ class ScalarField(NamedTuple):
     type: FieldType
 
 
-def _field(name: str, field_type: FieldType = FieldType.TEXT, *, folded: bool = False) -> ScalarField:
-    return ScalarField(Field(name, folded), field_type)
+def _field(name: str, field_type: FieldType = FieldType.TEXT) -> ScalarField:
+    return ScalarField(Field(name), field_type)
 
 
 FIELDS: Final[Mapping[Sequence[str], ScalarField]] = {
     ("id",): _field("id"),
-    ("external_id",): _field("external_id"),
-    ("username",): _field("username", folded=True),
-    ("email_address",): _field("email_address", folded=True),
+    **{(str(kind),): ScalarField(Field(kind.value, FOLDS.get(kind)), FieldType.TEXT) for kind in IdentifierKind},
     ("email_address_verified",): _field("email_address_verified", FieldType.BOOLEAN),
     ("first_name",): _field("first_name"),
     ("last_name",): _field("last_name"),
@@ -50,8 +49,9 @@ FIELDS: Final[Mapping[Sequence[str], ScalarField]] = {
 }
 """Every scalar field of a user, by its path. Text that is unset is the empty string."""
 
-WORD_FIELDS: Final = tuple(
-    Field(name, folded=True) for name in ("username", "email_address", "first_name", "last_name")
+WORD_FIELDS: Final = (
+    *(Field(kind.value, kind_fold) for kind, kind_fold in FOLDS.items()),
+    *(Field(name, fold) for name in ("first_name", "last_name")),
 )
 """The fields whose beginning a bare word matches."""
 

@@ -11,7 +11,7 @@ from usermeta_server.core.query.fields import order_target_of
 from usermeta_server.core.query.lexer import Flaw, Kind, Token
 from usermeta_server.core.query.parser import Parser, path_of
 from usermeta_server.model import User
-from usermeta_server.store.query import DocumentPath, Field, Order, OrderKey, Place, Target, fold
+from usermeta_server.store.query import DocumentPath, Field, Fold, Order, OrderKey, Place, Target
 from usermeta_server.store.values import Rank, SortValue, resolve, sort_value
 
 MAX_ORDER_KEYS: Final = 5
@@ -71,14 +71,14 @@ def _value_of(target: Target) -> Callable[[User], SortValue]:
     if isinstance(target, DocumentPath):
         document, keys = target.document, target.keys
         return lambda user: sort_value(resolve(orjson.loads(user.document(document)), keys))
-    name, folded = target.name, target.folded
-    return lambda user: _field_value(getattr(user, name), folded=folded)
+    name, fold = target.name, target.fold
+    return lambda user: _field_value(getattr(user, name), fold)
 
 
-def _field_value(value: str | int, *, folded: bool) -> SortValue:
+def _field_value(value: str | int, fold: Fold | None) -> SortValue:
     """Return what a field's value is ordered by; one that is true or false is kept, and ordered, as 1 or 0."""
     if isinstance(value, str):
-        return SortValue(Rank.STRING, fold(value) if folded else value)
+        return SortValue(Rank.STRING, fold(value) if fold else value)
     return SortValue(Rank.NUMBER, int(value))
 
 

@@ -15,7 +15,7 @@ from usermeta_server.core.sign_ups.requirements import SignUpRules
 from usermeta_server.core.sign_ups.revision import close, revise
 from usermeta_server.core.sign_ups.states import Action, status_of, step
 from usermeta_server.core.users import claim, new_user, taken
-from usermeta_server.core.writes import Intent, Writes
+from usermeta_server.core.writes import Intent, MovedError, Writes, until_settled
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
 from usermeta_server.model import (
@@ -32,7 +32,8 @@ from usermeta_server.model import (
 )
 from usermeta_server.policy import Viewer
 from usermeta_server.store.base import Reads, Store, Transaction
-from usermeta_server.store.query import fold
+from usermeta_server.store.query import FOLDS
+from usermeta_server.unicode import fold_email_address
 
 _NEW_FOR: Final = 600 * SECOND
 """How long after its completion a sign-up still tells of its user and gives a session, in microseconds."""
@@ -60,10 +61,6 @@ class Completion(NamedTuple):
     user: User
     session_token: str
     shows_user: bool
-
-
-class _MovedError(Exception):
-    """The sign-up is not what was read before the transaction: what it needs to read is to be worked out again."""
 
 
 class SignUps:
@@ -177,14 +174,12 @@ class SignUps:
 
         Raises:
             UsermetaError: SIGN_UP_NOT_FOUND, SIGN_UP_INCOMPLETE, SIGN_UP_NOT_ATTESTED, SIGN_UP_CLOSED, ETAG_MISMATCH,
-                IDENTIFIER_TAKEN; USER_NOT_FOUND, when the user has been deleted since.
+                FIELD_INVALID, IDENTIFIER_TAKEN; USER_NOT_FOUND, when the user has been deleted since.
         """
-        while True:
-            seen = await self._store.sign_up(sign_up_id)
-            try:
-                return await self._complete_seen(caller, seen, sign_up_id, expected_etag, intent)
-            except _MovedError:
-                continue
+        return await until_settled(
+            lambda: self._store.sign_up(sign_up_id),
+            lambda seen: self._complete_seen(caller, seen, sign_up_id, expected_etag, intent),
+        )
 
     async def _complete_seen(
         self, caller: Caller, seen: SignUp | None, sign_up_id: str, expected_etag: str, intent: Intent
@@ -197,7 +192,7 @@ class SignUps:
             sign_up = transaction.sign_ups.get(sign_up_id)
             shown = self._admit(viewer, sign_up, transaction.wall)
             if sign_up != seen:
-                raise _MovedError
+                raise MovedError
             after = step(shown, Action.COMPLETE)
             if shown.status is SignUpStatus.COMPLETE:
                 user = transaction.users.get(user_id)
@@ -205,6 +200,8 @@ class SignUps:
             if viewer is Viewer.SELF and self._rules.attested:
                 raise UsermetaError(Reason.SIGN_UP_NOT_ATTESTED)
             _check_etag(viewer, shown.record, expected_etag)
+            # It may be from before their forms were as they are.
+            profile.check_profile({kind: getattr(shown.record, kind) for kind in FOLDS}, "sign_up.")
             made = new_user(transaction, stamp, _copied(shown.record), kind=ChangeKind.SIGN_UP_COMPLETED)
             claim(transaction, made, claimed, "sign_up", policy.SIGN_UP_VISIBLE[viewer])
             closed = close(transaction, stamp, shown.record, after, made.id)
@@ -320,7 +317,9 @@ def _vouched_for(identity: Identity | None, values: Mapping[str, str | bool]) ->
         return {}
     said = identity.email_address if _is_well_formed("email_address", identity.email_address) else ""
     address = str(values.get("email_address", said))
-    verified = identity.email_address_verified and bool(said) and fold(address) == fold(said)
+    verified = (
+        identity.email_address_verified and bool(said) and fold_email_address(address) == fold_email_address(said)
+    )
     return {"external_id": identity.external_id, "email_address": address, "email_address_verified": verified}
 
 

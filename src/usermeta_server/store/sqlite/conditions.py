@@ -89,7 +89,7 @@ class Conditions:
 
     def _comparison(self, target: q.Target, operator: q.Operator, value: q.Scalar | q.Pattern) -> str:
         if isinstance(target, q.Field):
-            return f"({self._compared(field_value(target), operator, value)})"
+            return f"({self._compared(field_value(target), operator, value)}{_held(target)})"
         return self._at(target, self._typed(_last_step(target), operator, value), _text_of(value, operator))
 
     def _compared(self, found: str, operator: q.Operator, value: q.Scalar | q.Pattern) -> str:
@@ -178,14 +178,25 @@ def _last_step(path: q.DocumentPath) -> str:
 
 
 def field_value(field: q.Field) -> str:
-    """Return the expression of a field's value; the `+` keeps SQLite from choosing an index of its own by it.
-
-    ASCII, which is most, folds without a call of Python.
-    """
+    """Return the expression of a field's value; the `+` keeps SQLite from choosing an index of its own by it."""
     column = _COLUMNS[field.name]
-    if field.folded:
-        return f"CASE WHEN {column} GLOB '*[^ -~]*' THEN fold({column}) ELSE lower({column}) END"
-    return f"+{column}"
+    return folded_column(column, field.fold) if field.fold else f"+{column}"
+
+
+def folded_column(column: str, fold: q.Fold) -> str:
+    """Return the expression of a column's folded text. ASCII, which is most, folds without a call of Python."""
+    return f"CASE WHEN {column} GLOB '*[^ -~]*' THEN {fold.__name__}({column}) ELSE lower({column}) END"
+
+
+def _held(field: q.Field) -> str:
+    """Return the further condition that a user holds the identifier that their text is, so that looking it up agrees.
+
+    A text whose identifier is another user's, from before a refold, is like a value of another type: nothing compares.
+    """
+    if field.name not in q.FOLDS:
+        return ""
+    held = f"i.kind = '{field.name}' AND i.key = {field_value(field)} AND i.user_id = u.id"
+    return f" AND ({_COLUMNS[field.name]} = '' OR EXISTS (SELECT 1 FROM identifiers AS i WHERE {held}))"
 
 
 def _depth(predicate: q.Predicate) -> int:

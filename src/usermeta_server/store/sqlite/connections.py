@@ -12,13 +12,14 @@ from typing import Final, NamedTuple
 
 import aiosqlite
 
-from usermeta_server.store.query import fold
 from usermeta_server.store.sqlite.batch import BatchConnection, open_for_batches
 from usermeta_server.store.sqlite.causes import DatabaseDamagedError, unusable
 from usermeta_server.store.sqlite.keep import keep_copy
 from usermeta_server.store.sqlite.migrate import check_schema, migrate, migrations
 from usermeta_server.store.sqlite.ownership import Ownership
+from usermeta_server.store.sqlite.refold import add_folds, is_due, refold
 from usermeta_server.store.sqlite.search import yield_to_others
+from usermeta_server.unicode import FOLD_VERSION
 
 log = logging.getLogger(__name__)
 
@@ -92,9 +93,11 @@ async def _open_writing(ownership: Ownership, lock_seconds: float) -> Writing:
         # Looked at before anything is written: a file that is not ours stays as it is.
         version = await check_schema(connection, newest)
         await _set(connection, WRITER_PRAGMAS)
-        if 0 < version < newest:
+        if 0 < version < newest or (version and await is_due(connection)):
             await _keep(ownership.path, version, newest)
         await migrate(connection, version, steps)
+        await add_folds(connection)
+        await refold(connection)
     except BaseException:
         await connection.close()
         raise
@@ -107,14 +110,21 @@ async def _keep(path: Path, version: int, newest: int) -> None:
     except (sqlite3.Error, OSError, DatabaseDamagedError) as error:
         what = f"it stays at schema {version}, because it cannot be copied before it gets schema {newest}"
         raise unusable(path, error, what) from error
-    log.info("the database %s gets schema %d; as it was, with schema %d, it is kept as %s", path, newest, version, kept)
+    log.info(
+        "the database %s gets schema %d and folding %s; as it was, with schema %d, it is kept as %s",
+        path,
+        newest,
+        FOLD_VERSION,
+        version,
+        kept,
+    )
 
 
 async def _open_reader(path: Path) -> aiosqlite.Connection:
     connection = await aiosqlite.connect(path, isolation_level=None)
     try:
         await _set(connection, READER_PRAGMAS)
-        await connection.create_function("fold", 1, fold, deterministic=True)
+        await add_folds(connection)
     except BaseException:
         await connection.close()
         raise

@@ -39,7 +39,7 @@ FEW: Final = 4096
 
 
 class Statement(NamedTuple):
-    """SQL and the values that it binds by name. The connection must have the function `fold` (`store.query.fold`)."""
+    """SQL and the values that it binds by name. The connection must have the `FOLDS` (`refold.add_folds`)."""
 
     sql: str
     parameters: Mapping[str, SqlValue]
