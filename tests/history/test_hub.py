@@ -84,6 +84,18 @@ async def test_it_keeps_as_many_bytes_as_it_may(document: Document, *, large_bef
     assert [each.id for each in hub.after(91, 100) or ()] == list(range(92, 101))
 
 
+async def test_only_a_watch_that_follows_is_ended_for_falling_behind() -> None:
+    """One that still reads a snapshot, or what went before, has that from the store."""
+    hub = Hub(0, max_changes=2)
+    reading, following = Watch("key_1"), Watch("key_2")
+    for watch in (reading, following):
+        hub.join(watch)
+    following.live = True
+    hub.publish([*MADE, WRITTEN])
+    assert following.ended.result().reason is Reason.WATCH_TOO_SLOW
+    assert not reading.ended.done()
+
+
 async def test_a_hub_that_has_closed_takes_no_watch() -> None:
     hub, watch = Hub(0), Watch("key")
     hub.join(watch)

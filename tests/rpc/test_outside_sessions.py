@@ -30,6 +30,13 @@ async def test_an_identity_is_the_user_that_has_it_as_external_id(trusting: Trus
     stream.cancel()
 
 
+async def test_a_token_has_8192_characters_at_the_most(trusting: Trusting, sub: str) -> None:
+    """However well it is signed."""
+    await trusting.service.user(external_id=f"a|{sub}")
+    assert (await trusting.get(trusting.token(sub, padding="x" * 5_000))).id
+    await refused(trusting.get(trusting.token(sub, padding="x" * 6_000)), "CREDENTIAL_INVALID")
+
+
 async def test_a_session_of_ours_and_one_of_an_issuer_are_the_same_user(trusting: Trusting, sub: str) -> None:
     user = await trusting.service.user(external_id=f"a|{sub}")
     ours = await trusting.service.session(user.id)

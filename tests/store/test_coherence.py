@@ -142,6 +142,27 @@ async def test_a_read_begun_during_a_commit_is_not_shared_with_later_ones(
         assert await soon(writing) == seen
 
 
+async def test_a_read_begun_before_a_commit_is_not_shared_with_later_ones(
+    open_store: OpenStore, moments: Moments, cache_bytes: int
+) -> None:
+    """As above, where the slow read began before the write: not only the acknowledgement parts it from later ones."""
+    async with open_store(cache_bytes=cache_bytes) as store:
+        old = await store.write(*creating("user_a", "user_a"))
+    async with open_store(cache_bytes=cache_bytes) as store:
+        async with moments.hold("after_commit") as after:
+            async with moments.hold("after_read") as read:
+                (early,) = await started(store.user("user_a"))
+                await soon(read.wait())
+                (writing,) = await started(store.write(*saving("user_a")))
+                await soon(after.wait())
+                moments.after_read = Moments().after_read  # which lets only new reads pass
+                seen = await soon(store.user_by(named("user_a")))
+                (late,) = await started(store.user("user_a"))
+            assert await soon(early) == old
+            assert await soon(late) == seen != old
+        assert await soon(writing) == seen
+
+
 async def test_a_cached_user_is_the_very_record_that_was_written(open_store: OpenStore) -> None:
     """As long as a user does not change, every hit is one and the same record."""
     async with open_store() as store:
