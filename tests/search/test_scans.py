@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 PLAN: Final = "public_metadata.plan"
 GOLD: Final = f"{PLAN} = gold"
-SLOW: Final = 'username != "nobody"'
-"""A condition that asks `fold` for usernames beyond ASCII: where the tests let a scan stand still."""
+SLOW: Final = "-nobody"
+"""A condition that asks `fold` for names beyond ASCII: where the tests let a scan stand still."""
 
 
 class Stall:
-    """Lets every search stand still at the first user whose name is `é`, until it is let go on."""
+    """Lets every search stand still at the first user whose first name is `é`, until it is let go on."""
 
     def __init__(self) -> None:
         """Let none stand still for longer than a test may take."""
@@ -54,7 +54,7 @@ async def stalling(
     monkeypatch.setitem(FUNCTIONS, "fold", stall.fold)
     monkeypatch.setattr("usermeta_server.server._INDEX_SECONDS", 0.01)
     async with serving(settings(folder, search=seconds)) as service:
-        free = [USER._replace(id=f"user_{number:02}", username="é") for number in range(10)]
+        free = [USER._replace(id=f"user_{number:02}", first_name="é") for number in range(10)]
         gold = USER._replace(id="user_gold", username="gold", public_metadata='{"plan":"gold"}')
         await put(service.server.app.store, [*free, gold])
         try:
@@ -83,7 +83,7 @@ async def test_scans_hold_up_neither_reads_nor_writes(tmp_path: Path, monkeypatc
         scans = [asyncio.ensure_future(everyone(service, filter=SLOW)) for _ in range(2)]
         await until(lambda: stall.reached == 2)
         assert (await service.get(made.id)).username == "ada"
-        assert (await service.get("user_05")).username == "é"
+        assert (await service.get("user_05")).first_name == "é"
         assert (await service.admin.GetUser(pb.GetUserRequest(username="ADA"))).user.id == made.id
         await service.admin.MergeUserMetadata(merge(made.id, public_metadata={"plan": "pro"}))
         await create_index(service, PLAN)
