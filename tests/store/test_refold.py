@@ -109,7 +109,7 @@ async def test_a_refold_that_fails_leaves_all_as_it_was(path: Path, monkeypatch:
     before = held(path)
     with monkeypatch.context() as patch:
         patch.setitem(FUNCTIONS, "fold_email_address", fail)
-        with pytest.raises(UnreachableError, match="cannot use the database"):
+        with pytest.raises(UnreachableError, match="cannot use it"):
             await SqliteStore.open(path)
     assert held(path) == before
     await reopen(path)

@@ -17,22 +17,21 @@ CREATE TABLE changes (
     -- Whether it is the last change of its write.
     last INTEGER NOT NULL
 ) STRICT;
-INSERT INTO "changes" VALUES(2,X'23F0E5697DB816A1',1795882433120725,'user_06h25rpqc0gacd5mmd5agi2pbs',1,'backend','secret_key:key_06h25rpqahblu7fsabjrv649mc','2681150e-e207-4346-a8bd-a088d53bc890','external_id,username,email_address,email_address_verified,first_name,last_name,image_url,public_metadata,private_metadata,unsafe_metadata',0,'["user_06h25rpqc0gacd5mmd5agi2pbs",2,"crm-1815","ada","ada@example.com",true,"Ada","Lovelace","https://example.com/ada.png",false,"{\"deep\":{\"er\":{\"still\":true}},\"plan\":\"pro\",\"tags\":[\"a\",\"b\",1,null]}","{\"credits\":10,\"limit\":9007199254740991,\"ratio\":0.1}","{\"text\":\"Größe 雪 😀 \\\"quoted\\\" ''too''\",\"theme\":\"dark\"}","XMe3_zHx0S-8mbDy","9VBWNd935bpqL9o7","LPSY3IDz0CG-xRSM","1pw08J7dN5nQfQSf","vOD8pfxzkpOxaz4e",1795882433120725,1795882433120725,1795882433120725,2]',0,1);
-INSERT INTO "changes" VALUES(3,X'A997DD230BB4DA1A',1795882433124766,'user_06h25rpqcjgj23bcg32udib2ig',1,'backend','secret_key:key_06h25rpqahblu7fsabjrv649mc','8ac74505-4d4f-42cf-983d-90307bbffaf1','username,email_address,banned,public_metadata',0,'["user_06h25rpqcjgj23bcg32udib2ig",3,"","Ünal","uenal@example.com",false,"","","",true,"{\"plan\":\"free\"}","{}","{}","OJicLkbJLysd-Uwh","PuRIf6oMUU95LAm3","umdiidE-5gWIebWn","Lr6Qb36fiD5baUne","tUL7GIFJRs4Ir6Ge",1795882433124766,1795882433124766,1795882433124766,3]',0,1);
-INSERT INTO "changes" VALUES(4,X'C5D3A9852C9338BF',1795882433130935,'user_06h25rpqdbqa89l3jf19t5iio4',1,'backend','secret_key:key_06h25rpqahblu7fsabjrv649mc','8e058b1d-3ea6-4c40-aba6-7884cb2ab418','first_name',0,'["user_06h25rpqdbqa89l3jf19t5iio4",4,"","","",false,"without an identifier","","",false,"{}","{}","{}","lsPlAzikD1D8TEZ8","a_s4wjS4Zy-HQhX8","SPYgOG5LFGqWlurc","oHgIFVolCPYE7JHu","3DSA-gER6FlFaH5g",1795882433130935,1795882433130935,1795882433130935,4]',0,1);
-INSERT INTO "changes" VALUES(5,X'C2491F005D431E5D',1795882433132517,'user_06h25rpqdioc2gjl0etuovesvk',1,'backend','secret_key:key_06h25rpqahblu7fsabjrv649mc','','',0,'',1,1);
-INSERT INTO "changes" VALUES(6,X'67DA0BF54A2251D1',1795882433134311,'user_06h25rpqc0gacd5mmd5agi2pbs',4,'backend','secret_key:key_06h25rpqahblu7fsabjrv649mc','d8641d37-469c-44fc-b893-d605974265bf','private_metadata',2,'["user_06h25rpqc0gacd5mmd5agi2pbs",6,"crm-1815","ada","ada@example.com",true,"Ada","Lovelace","https://example.com/ada.png",false,"{\"deep\":{\"er\":{\"still\":true}},\"plan\":\"pro\",\"tags\":[\"a\",\"b\",1,null]}","{\"credits\":11,\"limit\":9007199254740991,\"ratio\":0.1}","{\"text\":\"Größe 雪 😀 \\\"quoted\\\" ''too''\",\"theme\":\"dark\"}","XMe3_zHx0S-8mbDy","CRLqO93qEDG8NQ45","LPSY3IDz0CG-xRSM","1pw08J7dN5nQfQSf","vOD8pfxzkpOxaz4e",1795882433120725,1795882433134311,1795882433120725,2]',0,1);
-INSERT INTO "changes" VALUES(7,X'2E68AF2EA950A2E9',1795882433135806,'user_06h25rpqdioc2gjl0etuovesvk',7,'backend','secret_key:key_06h25rpqahblu7fsabjrv649mc','','',5,'',0,1);
-INSERT INTO "changes" VALUES(12,X'8AF9229E03E7C047',1795882433150589,'user_06h25rpqfru98vd8v88g7qhnt8',2,'frontend','sign_up:signup_06h25rpqfnk7jr2ds5jf1itfbk','','username,email_address,unsafe_metadata',0,'["user_06h25rpqfru98vd8v88g7qhnt8",12,"","complete.sign-up","complete@example.com",false,"","","",false,"{}","{}","{\"from\":\"complete\"}","oQKlvImFpr77KOhW","FIryqAY24Sear7ok","I4NB5F04AUcoMHQR","-RGBnlQ60zF6m_ix","IAfvSAi0lh5ogYxi",1795882433150589,1795882433150589,1795882433150589,12]',0,1);
+INSERT INTO "changes" VALUES(2,X'EC61B8C080A5FF70',1795882805910174,'user_06h25t7aiq3148t99qdqkgpbbs',1,'backend','secret_key:key_06h25t7ahga2dee04rjsqg4040','96044c79-8f0a-4f6b-b385-ce459e45995b','external_id,username,email_address,email_address_verified,first_name,last_name,image_url,public_metadata,private_metadata,unsafe_metadata',0,'["user_06h25t7aiq3148t99qdqkgpbbs",2,"crm-1815","ada","ada@example.com",true,"Ada","Lovelace","https://example.com/ada.png",false,"{\"deep\":{\"er\":{\"still\":true}},\"plan\":\"pro\",\"tags\":[\"a\",\"b\",1,null]}","{\"credits\":10,\"limit\":9007199254740991,\"ratio\":0.1}","{\"text\":\"Größe 雪 😀 \\\"quoted\\\" ''too''\",\"theme\":\"dark\"}","p78fBK4JtnZiiLJm","i6vj30LLvOYMmNBv","izTe_37DZXbrcY4q","dk2gSSX80x4r7-KV","_stvj20eIN9ygzhW",1795882805910174,1795882805910174,1795882805910174,2]',0,1);
+INSERT INTO "changes" VALUES(3,X'1A60A2D556AF9DFD',1795882805913308,'user_06h25t7aj6v5nert34h7esfe1c',1,'backend','secret_key:key_06h25t7ahga2dee04rjsqg4040','92d559ba-a503-4296-b7e4-d184901d2442','username,email_address,banned,public_metadata',0,'["user_06h25t7aj6v5nert34h7esfe1c",3,"","Ünal","uenal@example.com",false,"","","",true,"{\"plan\":\"free\"}","{}","{}","8eoEeh2TzGviAyrK","_NNnrXHahTIKKp8j","n3hnLOMR5dB3xmZb","BwBdMZSjsBlbGUBx","ALBUG-Alx7jmiJ-K",1795882805913308,1795882805913308,1795882805913308,3]',0,1);
+INSERT INTO "changes" VALUES(4,X'19145E59D407F586',1795882805915520,'user_06h25t7ajc6ergr5frhc29bpbg',1,'backend','secret_key:key_06h25t7ahga2dee04rjsqg4040','05f6a2a3-e844-49ae-b81b-1847e4583bb8','first_name',0,'["user_06h25t7ajc6ergr5frhc29bpbg",4,"","","",false,"without an identifier","","",false,"{}","{}","{}","7NQsBL1s6qiklIF5","kxrygfg0RBae9_tb","5l9UZR-kQA3-ToH_","xT9GACDQIFHHXN-N","EsBHZQ1fZ9uCCLQl",1795882805915520,1795882805915520,1795882805915520,4]',0,1);
+INSERT INTO "changes" VALUES(5,X'123B975E21608CDE',1795882805916960,'user_06h25t7ajglcks03on0rbrkq1s',1,'backend','secret_key:key_06h25t7ahga2dee04rjsqg4040','','',0,'',1,1);
+INSERT INTO "changes" VALUES(6,X'5BE42F64848A9488',1795882805919486,'user_06h25t7aiq3148t99qdqkgpbbs',4,'backend','secret_key:key_06h25t7ahga2dee04rjsqg4040','98e31fba-2647-4342-bd19-f3ec5b9c7335','private_metadata',2,'["user_06h25t7aiq3148t99qdqkgpbbs",6,"crm-1815","ada","ada@example.com",true,"Ada","Lovelace","https://example.com/ada.png",false,"{\"deep\":{\"er\":{\"still\":true}},\"plan\":\"pro\",\"tags\":[\"a\",\"b\",1,null]}","{\"credits\":11,\"limit\":9007199254740991,\"ratio\":0.1}","{\"text\":\"Größe 雪 😀 \\\"quoted\\\" ''too''\",\"theme\":\"dark\"}","p78fBK4JtnZiiLJm","QrwghvdUQ8OUZW9O","izTe_37DZXbrcY4q","dk2gSSX80x4r7-KV","_stvj20eIN9ygzhW",1795882805910174,1795882805919486,1795882805910174,2]',0,1);
+INSERT INTO "changes" VALUES(7,X'EE1FBBE5C6CCBCBD',1795882805921270,'user_06h25t7ajglcks03on0rbrkq1s',7,'backend','secret_key:key_06h25t7ahga2dee04rjsqg4040','','',5,'',0,1);
+INSERT INTO "changes" VALUES(12,X'03988BE173B5E796',1795882805933467,'user_06h25t7alkafj7ta6cs1q2tfps',2,'frontend','sign_up:signup_06h25t7alg4ch0l6upnmu9lqc8','','username,email_address,unsafe_metadata',0,'["user_06h25t7alkafj7ta6cs1q2tfps",12,"","complete.sign-up","complete@example.com",false,"","","",false,"{}","{}","{\"from\":\"complete\"}","d8gyWpbSjZv01pie","wDRLAF3sFUnTL7J_","iTKzCx6oFW6tkfCn","0ZpgvscX4yV3sXaW","qsV5JzWMDwAEhK-B",1795882805933467,1795882805933467,1795882805933467,12]',0,1);
 CREATE TABLE erased_users (
     user_id TEXT PRIMARY KEY,
     change_id INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "erased_users" VALUES('user_06h25rpqdioc2gjl0etuovesvk',7);
+INSERT INTO "erased_users" VALUES('user_06h25t7ajglcks03on0rbrkq1s',7);
 CREATE TABLE folding (
     version TEXT NOT NULL
 ) STRICT;
-INSERT INTO "folding" VALUES('');
 INSERT INTO "folding" VALUES('18.0.0-1');
 CREATE TABLE identifiers (
     kind TEXT NOT NULL,
@@ -40,13 +39,13 @@ CREATE TABLE identifiers (
     user_id TEXT NOT NULL,
     PRIMARY KEY (kind, key)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "identifiers" VALUES('email_address','ada@example.com','user_06h25rpqc0gacd5mmd5agi2pbs');
-INSERT INTO "identifiers" VALUES('email_address','complete@example.com','user_06h25rpqfru98vd8v88g7qhnt8');
-INSERT INTO "identifiers" VALUES('email_address','uenal@example.com','user_06h25rpqcjgj23bcg32udib2ig');
-INSERT INTO "identifiers" VALUES('external_id','crm-1815','user_06h25rpqc0gacd5mmd5agi2pbs');
-INSERT INTO "identifiers" VALUES('username','ada','user_06h25rpqc0gacd5mmd5agi2pbs');
-INSERT INTO "identifiers" VALUES('username','complete.sign-up','user_06h25rpqfru98vd8v88g7qhnt8');
-INSERT INTO "identifiers" VALUES('username','ünal','user_06h25rpqcjgj23bcg32udib2ig');
+INSERT INTO "identifiers" VALUES('email_address','ada@example.com','user_06h25t7aiq3148t99qdqkgpbbs');
+INSERT INTO "identifiers" VALUES('email_address','complete@example.com','user_06h25t7alkafj7ta6cs1q2tfps');
+INSERT INTO "identifiers" VALUES('email_address','uenal@example.com','user_06h25t7aj6v5nert34h7esfe1c');
+INSERT INTO "identifiers" VALUES('external_id','crm-1815','user_06h25t7aiq3148t99qdqkgpbbs');
+INSERT INTO "identifiers" VALUES('username','ada','user_06h25t7aiq3148t99qdqkgpbbs');
+INSERT INTO "identifiers" VALUES('username','complete.sign-up','user_06h25t7alkafj7ta6cs1q2tfps');
+INSERT INTO "identifiers" VALUES('username','ünal','user_06h25t7aj6v5nert34h7esfe1c');
 CREATE TABLE index_entries (
     index_id INTEGER NOT NULL,
     part INTEGER NOT NULL,
@@ -54,26 +53,26 @@ CREATE TABLE index_entries (
     user_id TEXT NOT NULL,
     PRIMARY KEY (index_id, part, key, user_id)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "index_entries" VALUES(1,0,-1152921504606846976,'user_06h25rpqdbqa89l3jf19t5iio4');
-INSERT INTO "index_entries" VALUES(1,0,-1152921504606846976,'user_06h25rpqfru98vd8v88g7qhnt8');
-INSERT INTO "index_entries" VALUES(1,0,'free','user_06h25rpqcjgj23bcg32udib2ig');
-INSERT INTO "index_entries" VALUES(1,0,'pro','user_06h25rpqc0gacd5mmd5agi2pbs');
+INSERT INTO "index_entries" VALUES(1,0,-1152921504606846976,'user_06h25t7ajc6ergr5frhc29bpbg');
+INSERT INTO "index_entries" VALUES(1,0,-1152921504606846976,'user_06h25t7alkafj7ta6cs1q2tfps');
+INSERT INTO "index_entries" VALUES(1,0,'free','user_06h25t7aj6v5nert34h7esfe1c');
+INSERT INTO "index_entries" VALUES(1,0,'pro','user_06h25t7aiq3148t99qdqkgpbbs');
 CREATE TABLE metadata_indexes (
     id INTEGER PRIMARY KEY,
     path TEXT NOT NULL UNIQUE,
     state TEXT NOT NULL,
     progress TEXT NOT NULL
 ) STRICT;
-INSERT INTO "metadata_indexes" VALUES(1,'["public_metadata","plan"]','ready','user_06h25rpqfru98vd8v88g7qhnt8');
+INSERT INTO "metadata_indexes" VALUES(1,'["public_metadata","plan"]','ready','user_06h25t7alkafj7ta6cs1q2tfps');
 CREATE TABLE request_users (
     user_id TEXT NOT NULL,
     number INTEGER NOT NULL,
     PRIMARY KEY (user_id, number)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "request_users" VALUES('user_06h25rpqc0gacd5mmd5agi2pbs',1);
-INSERT INTO "request_users" VALUES('user_06h25rpqc0gacd5mmd5agi2pbs',5);
-INSERT INTO "request_users" VALUES('user_06h25rpqcjgj23bcg32udib2ig',2);
-INSERT INTO "request_users" VALUES('user_06h25rpqdbqa89l3jf19t5iio4',3);
+INSERT INTO "request_users" VALUES('user_06h25t7aiq3148t99qdqkgpbbs',1);
+INSERT INTO "request_users" VALUES('user_06h25t7aiq3148t99qdqkgpbbs',5);
+INSERT INTO "request_users" VALUES('user_06h25t7aj6v5nert34h7esfe1c',2);
+INSERT INTO "request_users" VALUES('user_06h25t7ajc6ergr5frhc29bpbg',3);
 CREATE TABLE requests (
     number INTEGER PRIMARY KEY,
     principal TEXT NOT NULL,
@@ -84,10 +83,10 @@ CREATE TABLE requests (
     expire_time INTEGER NOT NULL, version INTEGER NOT NULL DEFAULT 0, user_ids TEXT NOT NULL DEFAULT '[]',
     UNIQUE (principal, request_id)
 ) STRICT;
-INSERT INTO "requests" VALUES(1,'secret_key:key_06h25rpqahblu7fsabjrv649mc','2681150e-e207-4346-a8bd-a088d53bc890','/usermeta.backend.v1.BackendService/CreateUser',X'223D959C6D3390FAC564278A9B344C7E','user_06h25rpqc0gacd5mmd5agi2pbs',1795968833120725,2,'["user_06h25rpqc0gacd5mmd5agi2pbs"]');
-INSERT INTO "requests" VALUES(2,'secret_key:key_06h25rpqahblu7fsabjrv649mc','8ac74505-4d4f-42cf-983d-90307bbffaf1','/usermeta.backend.v1.BackendService/CreateUser',X'956CC8B34B1C5654944DAC293E0EFA3A','user_06h25rpqcjgj23bcg32udib2ig',1795968833124766,3,'["user_06h25rpqcjgj23bcg32udib2ig"]');
-INSERT INTO "requests" VALUES(3,'secret_key:key_06h25rpqahblu7fsabjrv649mc','8e058b1d-3ea6-4c40-aba6-7884cb2ab418','/usermeta.backend.v1.BackendService/CreateUser',X'26F7F04A603321CA30151BEA20E5A5A7','user_06h25rpqdbqa89l3jf19t5iio4',1795968833130935,4,'["user_06h25rpqdbqa89l3jf19t5iio4"]');
-INSERT INTO "requests" VALUES(5,'secret_key:key_06h25rpqahblu7fsabjrv649mc','d8641d37-469c-44fc-b893-d605974265bf','/usermeta.backend.v1.BackendService/MergeUserMetadata',X'279B9C00D62DEBB4328AD8E91C4F5381','user_06h25rpqc0gacd5mmd5agi2pbs',1795968833134311,6,'["user_06h25rpqc0gacd5mmd5agi2pbs"]');
+INSERT INTO "requests" VALUES(1,'secret_key:key_06h25t7ahga2dee04rjsqg4040','96044c79-8f0a-4f6b-b385-ce459e45995b','/usermeta.backend.v1.BackendService/CreateUser',X'F231FEF6FFB150DBB6E36595029D6EE1','user_06h25t7aiq3148t99qdqkgpbbs',1795969205910174,2,'["user_06h25t7aiq3148t99qdqkgpbbs"]');
+INSERT INTO "requests" VALUES(2,'secret_key:key_06h25t7ahga2dee04rjsqg4040','92d559ba-a503-4296-b7e4-d184901d2442','/usermeta.backend.v1.BackendService/CreateUser',X'79D2CBA69B75E87B2D5A2D6FE5AC5722','user_06h25t7aj6v5nert34h7esfe1c',1795969205913308,3,'["user_06h25t7aj6v5nert34h7esfe1c"]');
+INSERT INTO "requests" VALUES(3,'secret_key:key_06h25t7ahga2dee04rjsqg4040','05f6a2a3-e844-49ae-b81b-1847e4583bb8','/usermeta.backend.v1.BackendService/CreateUser',X'898F0ED5EFF8F6EEAD7310C72EFBE73B','user_06h25t7ajc6ergr5frhc29bpbg',1795969205915520,4,'["user_06h25t7ajc6ergr5frhc29bpbg"]');
+INSERT INTO "requests" VALUES(5,'secret_key:key_06h25t7ahga2dee04rjsqg4040','98e31fba-2647-4342-bd19-f3ec5b9c7335','/usermeta.backend.v1.BackendService/MergeUserMetadata',X'6E4253B15810E163082C8292922D8E3E','user_06h25t7aiq3148t99qdqkgpbbs',1795969205919486,6,'["user_06h25t7aiq3148t99qdqkgpbbs"]');
 CREATE TABLE secret_keys (
     id TEXT PRIMARY KEY,
     display_name TEXT NOT NULL,
@@ -97,17 +96,17 @@ CREATE TABLE secret_keys (
     expire_time INTEGER NOT NULL,
     revoke_time INTEGER NOT NULL
 ) STRICT;
-INSERT INTO "secret_keys" VALUES('key_06h25rpqahblu7fsabjrv649mc','dump','ADMIN',X'AE298B05D2A6A5DC792AB0FFB23194E64F4F00EE90A1C3436C3CBF7C5FFADF2D',1795882433108575,0,0);
-INSERT INTO "secret_keys" VALUES('key_06h25rpqei5km5bo0jsnav67k8','kept','READ',X'97C99A5C41624216574F32B22F021C0CD8518F6F2EF73BD87ACD7B8A9FDF1F20',1795882433140447,0,0);
-INSERT INTO "secret_keys" VALUES('key_06h25rpqeos0agumi8b61i1moo','revoked','READ',X'AB700116347194A49F2D6121B5F40DAED771DA09068E2490D4810FCF8B45E9D5',1795882433142572,0,1795882433143691);
+INSERT INTO "secret_keys" VALUES('key_06h25t7ahga2dee04rjsqg4040','dump','ADMIN',X'982F516D97308CB7CA5EC6E31F9B3447D4FA371A971114E41E041B54ACD6E602',1795882805900162,0,0);
+INSERT INTO "secret_keys" VALUES('key_06h25t7akgbr4s6qccb58m9j78','kept','READ',X'FC70DC68BF881D6DEECB7D2E693FA64ECBF6D1F392D9A95B5C0D6887C48D8AC0',1795882805924445,0,0);
+INSERT INTO "secret_keys" VALUES('key_06h25t7akmbbqf3ssc7921qt80','revoked','READ',X'4D648D751C9FCC60D4CF5227D49BC06A37A18461226B0C13F9FCC4583A456D90',1795882805925709,0,1795882805926850);
 CREATE TABLE secrets (
     name TEXT PRIMARY KEY,
     value BLOB NOT NULL
 ) STRICT;
-INSERT INTO "secrets" VALUES('request_digest',X'1C9E1E8C5B65CB953864710B71882FC72857C1BE608CAF0F95A32067F8AC557B');
-INSERT INTO "secrets" VALUES('sign_up_token',X'D2C77D6BED37A2D03F16B5B1C3A56B9E4F7F3CF6CF31025BF20A79EA2B5E0F0F');
-INSERT INTO "secrets" VALUES('resume_token',X'AD65C017332E9FF23F089FCF90C8EFC4BAC5BE55F7F27995A534E4DF61693CB5');
-INSERT INTO "secrets" VALUES('page_token',X'5C3BED01677BD7FE13BC5AEE8DE38A07E8BD227821FFB15BE640C60DEFA6C5C5');
+INSERT INTO "secrets" VALUES('request_digest',X'E4B0DE1879E87F108BDEDE235035BF0B5D3399C6281E627F1ACAF2219E6205DD');
+INSERT INTO "secrets" VALUES('sign_up_token',X'AEF80625F8B2571E3AB00B7B0041204246C127EBEDE39F73BE6D5F5239D97790');
+INSERT INTO "secrets" VALUES('resume_token',X'417DD71EBC0E282BD3DE5F3FF055EC58C06AA9F4D249BB6E82B5DF4F10284034');
+INSERT INTO "secrets" VALUES('page_token',X'458163D8544C4D2225E64DCC133595FB296D9B3179CE53AD00E3FD812DBC80BF');
 CREATE TABLE sign_ups (
     id TEXT PRIMARY KEY,
     version INTEGER NOT NULL,
@@ -131,18 +130,18 @@ CREATE TABLE sign_ups (
     close_time INTEGER NOT NULL,
     sweep_time INTEGER NOT NULL
 ) STRICT;
-INSERT INTO "sign_ups" VALUES('signup_06h25rpqf7aof156aege56num8',8,'open','open.sign-up','open@example.com',0,'','','','{}','{}','{"from":"open"}','whddVFnTeAUj3Q9C','DSk-bsWgVDoJMMJy','',1795968833145085,1795882433145085,1795882433145085,1795882433145085,0,1795968833145085);
-INSERT INTO "sign_ups" VALUES('signup_06h25rpqf9c8qhkjcoihth383o',10,'rejected','rejected.sign-up','rejected@example.com',0,'','','','{}','{}','{}','lsDrqsiR0tL87Q6x','l93pgpsd3skNWyQU','',1795968833146589,1795882433146589,1795882433147790,1795882433147790,1795882433147790,1798474433147790);
-INSERT INTO "sign_ups" VALUES('signup_06h25rpqfnk7jr2ds5jf1itfbk',13,'complete','complete.sign-up','complete@example.com',0,'','','','{}','{}','{}','IdbNuKNbolZMuVH_','UVGaoCVz4AVdGy1a','user_06h25rpqfru98vd8v88g7qhnt8',1795968833149208,1795882433149208,1795882433150589,1795882433150589,1795882433150589,1798474433150589);
+INSERT INTO "sign_ups" VALUES('signup_06h25t7al1q9ctn489egeh626k',8,'open','open.sign-up','open@example.com',0,'','','','{}','{}','{"from":"open"}','4ICuN4Hej35wdn3h','GdC_sfm88r0Dn1W2','',1795969205928237,1795882805928237,1795882805928237,1795882805928237,0,1795969205928237);
+INSERT INTO "sign_ups" VALUES('signup_06h25t7al78r5i8f95tiohordk',10,'rejected','rejected.sign-up','rejected@example.com',0,'','','','{}','{}','{}','w0ZRi1RgdzAnGucp','h-tUIseNCVj5eJFt','',1795969205929669,1795882805929669,1795882805930720,1795882805930720,1795882805930720,1798474805930720);
+INSERT INTO "sign_ups" VALUES('signup_06h25t7alg4ch0l6upnmu9lqc8',13,'complete','complete.sign-up','complete@example.com',0,'','','','{}','{}','{}','gCmQyG1zpZwFlY7-','uWGCxRq0uHDaECHK','user_06h25t7alkafj7ta6cs1q2tfps',1795969205932022,1795882805932022,1795882805933467,1795882805933467,1795882805933467,1798474805933467);
 CREATE TABLE signing_keys (
     id TEXT PRIMARY KEY,
     private_pem TEXT NOT NULL,
     create_time INTEGER NOT NULL
 ) STRICT;
-INSERT INTO "signing_keys" VALUES('sgn_06h25rpq81tsbjvcjql5hgcdr4','-----BEGIN PRIVATE KEY-----
-MC4CAQAwBQYDK2VwBCIEIG/79QWp4TDMhruJcUZz181s/eCCEM9iSK/VoHPewJ0d
+INSERT INTO "signing_keys" VALUES('sgn_06h25t7ag8du7rqjnnkps8ku9o','-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIDHzADoz7dBjdhnY5YczrdwRGKryFEC49e7kJyHBFOjK
 -----END PRIVATE KEY-----
-',1795882433088203);
+',1795882805890410);
 CREATE TABLE state (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -171,10 +170,10 @@ CREATE TABLE users (
     update_time INTEGER NOT NULL,
     visible_update_time INTEGER NOT NULL
 , create_version INTEGER NOT NULL DEFAULT 0) STRICT;
-INSERT INTO "users" VALUES('user_06h25rpqc0gacd5mmd5agi2pbs',6,'crm-1815','ada','ada@example.com',1,'Ada','Lovelace','https://example.com/ada.png',0,'{"deep":{"er":{"still":true}},"plan":"pro","tags":["a","b",1,null]}','{"credits":11,"limit":9007199254740991,"ratio":0.1}','{"text":"Größe 雪 😀 \"quoted\" ''too''","theme":"dark"}','XMe3_zHx0S-8mbDy','CRLqO93qEDG8NQ45','LPSY3IDz0CG-xRSM','1pw08J7dN5nQfQSf','vOD8pfxzkpOxaz4e',1795882433120725,1795882433134311,1795882433120725,2);
-INSERT INTO "users" VALUES('user_06h25rpqcjgj23bcg32udib2ig',3,'','Ünal','uenal@example.com',0,'','','',1,'{"plan":"free"}','{}','{}','OJicLkbJLysd-Uwh','PuRIf6oMUU95LAm3','umdiidE-5gWIebWn','Lr6Qb36fiD5baUne','tUL7GIFJRs4Ir6Ge',1795882433124766,1795882433124766,1795882433124766,3);
-INSERT INTO "users" VALUES('user_06h25rpqdbqa89l3jf19t5iio4',4,'','','',0,'without an identifier','','',0,'{}','{}','{}','lsPlAzikD1D8TEZ8','a_s4wjS4Zy-HQhX8','SPYgOG5LFGqWlurc','oHgIFVolCPYE7JHu','3DSA-gER6FlFaH5g',1795882433130935,1795882433130935,1795882433130935,4);
-INSERT INTO "users" VALUES('user_06h25rpqfru98vd8v88g7qhnt8',12,'','complete.sign-up','complete@example.com',0,'','','',0,'{}','{}','{"from":"complete"}','oQKlvImFpr77KOhW','FIryqAY24Sear7ok','I4NB5F04AUcoMHQR','-RGBnlQ60zF6m_ix','IAfvSAi0lh5ogYxi',1795882433150589,1795882433150589,1795882433150589,12);
+INSERT INTO "users" VALUES('user_06h25t7aiq3148t99qdqkgpbbs',6,'crm-1815','ada','ada@example.com',1,'Ada','Lovelace','https://example.com/ada.png',0,'{"deep":{"er":{"still":true}},"plan":"pro","tags":["a","b",1,null]}','{"credits":11,"limit":9007199254740991,"ratio":0.1}','{"text":"Größe 雪 😀 \"quoted\" ''too''","theme":"dark"}','p78fBK4JtnZiiLJm','QrwghvdUQ8OUZW9O','izTe_37DZXbrcY4q','dk2gSSX80x4r7-KV','_stvj20eIN9ygzhW',1795882805910174,1795882805919486,1795882805910174,2);
+INSERT INTO "users" VALUES('user_06h25t7aj6v5nert34h7esfe1c',3,'','Ünal','uenal@example.com',0,'','','',1,'{"plan":"free"}','{}','{}','8eoEeh2TzGviAyrK','_NNnrXHahTIKKp8j','n3hnLOMR5dB3xmZb','BwBdMZSjsBlbGUBx','ALBUG-Alx7jmiJ-K',1795882805913308,1795882805913308,1795882805913308,3);
+INSERT INTO "users" VALUES('user_06h25t7ajc6ergr5frhc29bpbg',4,'','','',0,'without an identifier','','',0,'{}','{}','{}','7NQsBL1s6qiklIF5','kxrygfg0RBae9_tb','5l9UZR-kQA3-ToH_','xT9GACDQIFHHXN-N','EsBHZQ1fZ9uCCLQl',1795882805915520,1795882805915520,1795882805915520,4);
+INSERT INTO "users" VALUES('user_06h25t7alkafj7ta6cs1q2tfps',12,'','complete.sign-up','complete@example.com',0,'','','',0,'{}','{}','{"from":"complete"}','d8gyWpbSjZv01pie','wDRLAF3sFUnTL7J_','iTKzCx6oFW6tkfCn','0ZpgvscX4yV3sXaW','qsV5JzWMDwAEhK-B',1795882805933467,1795882805933467,1795882805933467,12);
 CREATE INDEX sign_ups_by_sweep_time ON sign_ups (sweep_time);
 CREATE INDEX sign_ups_by_user ON sign_ups (created_user_id) WHERE created_user_id != '';
 CREATE INDEX users_by_create_time ON users (create_time, id);
