@@ -14,7 +14,7 @@ INSTALL_LOCKED = -m pip install $(PIP_FLAGS) --only-binary :all: --require-hashe
 INSTALL_PROJECT = -m pip install $(PIP_FLAGS) --no-index --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage check fmt fmt-check lint type gen gen-check unicode-table proto-breaking proto-image lock schema-dump bench bench-grpcio bench-instructions dev clean
+.PHONY: help run demo test coverage check faults fmt fmt-check lint type gen gen-check unicode-table proto-breaking proto-image lock schema-dump bench bench-grpcio bench-instructions dev clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -34,13 +34,16 @@ coverage: dev ## Run the tests and show the lines they miss
 	@$(VENV)/bin/python -m coverage run -m pytest $(ARGS)
 	@$(VENV)/bin/python -m coverage report
 
-check: ## Everything that CI runs: format, lint, types, generated code, breaking changes, tests
+check: ## Format, lint, types, generated code, breaking changes, tests
 	@for step in $(CHECKS); do \
 		start=$$(date +%s); \
 		echo "== $$step"; \
 		$(MAKE) $$step || { echo "== $$step FAILED after $$(( $$(date +%s) - start )) s" >&2; exit 1; }; \
 		echo "== $$step passed in $$(( $$(date +%s) - start )) s"; \
 	done
+
+faults: dev ## Power cuts, kills, failing disks, clocks, stopped processes (needs cc; make faults ARGS="--rounds 10")
+	@$(VENV)/bin/python -m tests.faults $(ARGS)
 
 fmt: dev ## Format Python and protos, and apply ruff's safe fixes
 	@$(VENV)/bin/ruff check --quiet --fix-only .
