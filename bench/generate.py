@@ -26,7 +26,7 @@ from usermeta_server.store.sqlite.tables import TABLES
 
 if TYPE_CHECKING:
     from usermeta_server.core.documents import JsonObject
-    from usermeta_server.store.query import DocumentPath
+    from usermeta_server.store.predicates import DocumentPath
 
 CHUNK: Final = 10_000
 PLANS: Final = ("free", "pro", "team", "enterprise")

@@ -24,7 +24,7 @@ from usermeta_server.core.writes import Intent
 from usermeta_server.ids import new_id
 from usermeta_server.model import HOUR, Actor, Document, Scope, SignUp, SignUpState
 from usermeta_server.settings import ServerSettings
-from usermeta_server.store.base import Reads, Transaction
+from usermeta_server.store.contract import Draft, Reads
 from usermeta_server.store.sqlite.tables import TABLES
 
 FEW: Final = 10
@@ -77,9 +77,9 @@ async def refill(app: App) -> None:
     now = time.time_ns() // 1000
     made = [abandoned(now - HOUR) for _ in range(FEW)]
 
-    def change(transaction: Transaction) -> None:
+    def change(draft: Draft) -> None:
         for each in made:
-            transaction.sign_ups.put(each.id, each)
+            draft.sign_ups.put(each.id, each)
 
     await app.store.write(Reads(), change)
 

@@ -28,7 +28,7 @@ from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.core.watch import WatchFilter, users
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, UsermetaError
-from usermeta_server.model import Actor, Scope
+from usermeta_server.model import BEGINNING, Actor, Scope
 
 if TYPE_CHECKING:
     from usermeta.backend.v1.user_change_pb2 import UserChange
@@ -267,7 +267,7 @@ async def test_erased_changes(tmp_path: Path) -> None:
             if from_table:
                 hub._max_changes = 0
                 await service.user()
-            assert (hub.after(0, 1) is None) is from_table
+            assert (hub.after(BEGINNING, 1) is None) is from_table
             async with watching(service, resume_token=start) as again:
                 first, tombstone, second = (await again.changes(3))[:3]
             assert first.erased

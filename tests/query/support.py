@@ -10,7 +10,7 @@ from usermeta_server.core.documents import Json, JsonObject, dump, normal_form
 from usermeta_server.core.profile import identifiers_of
 from usermeta_server.core.query import parse_filter, parse_order
 from usermeta_server.model import Document, Identifier, User
-from usermeta_server.store.query import DocumentPath, Order, Place, Predicate, UserQuery
+from usermeta_server.store.predicates import DocumentPath, Order, Place, Predicate, UserQuery
 from usermeta_server.store.sqlite.migrate import migrations
 from usermeta_server.store.sqlite.queries import Queries, Statement, entry_rows
 from usermeta_server.store.sqlite.refold import FUNCTIONS

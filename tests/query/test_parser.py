@@ -8,7 +8,7 @@ from usermeta_server.core.query.parser import MAX_NESTING, MAX_TERMS, parse
 from usermeta_server.core.query.tree import And, Bare, Comparison, Has, Not, Or, Tree
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Document
-from usermeta_server.store.query import DocumentPath
+from usermeta_server.store.predicates import DocumentPath
 
 
 def shape(tree: Tree | None) -> str:  # noqa: PLR0911  # one for each kind of node

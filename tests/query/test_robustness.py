@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from tests.query.support import Database, conjunctions, documents, index_sets, order, predicate, some_users, user
 from usermeta_server.core.documents import JsonObject
-from usermeta_server.core.query import Filter, OrderBy, matcher, parse_filter, parse_order, place_of
+from usermeta_server.core.query import Filter, OrderBy, parse_filter, parse_order
 from usermeta_server.core.query.parser import MAX_NESTING, MAX_TERMS
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Document, User
-from usermeta_server.store.query import DocumentPath, Order, Place, UserQuery
+from usermeta_server.store.evaluation import matcher, place_of
+from usermeta_server.store.predicates import DocumentPath, Order, Place, UserQuery
 from usermeta_server.store.sqlite.queries import Queries, entry_rows
 
 WORDS = (

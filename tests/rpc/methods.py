@@ -23,7 +23,7 @@ from usermeta.type.v1.patch_pb2 import PatchOperation
 from usermeta_server.model import IndexState, MetadataIndex, Scope
 from usermeta_server.server import BACKEND as BACKEND_SERVICE
 from usermeta_server.server import FRONTEND as FRONTEND_SERVICE
-from usermeta_server.store.base import Reads, Transaction
+from usermeta_server.store.contract import Draft, Reads
 
 MARK: Final = "kept-out-of-sight"
 """What the private documents of the subject's user and sign-up say, and no reply to a frontend may."""
@@ -130,11 +130,11 @@ async def new_subject(service: Service) -> Subject:
     )
 
 
-def _index(transaction: Transaction) -> None:
+def _index(draft: Draft) -> None:
     """Make sure of an index, which is ready at once, for there is nothing to put into it."""
-    if transaction.metadata_indexes.get(INDEXED) is None:
-        made = MetadataIndex(INDEXED, transaction.next_version(), IndexState.READY, "")
-        transaction.metadata_indexes.put(INDEXED, made)
+    if draft.metadata_indexes.get(INDEXED) is None:
+        made = MetadataIndex(INDEXED, draft.next_version(), IndexState.READY, "")
+        draft.metadata_indexes.put(INDEXED, made)
 
 
 def _patch() -> list[PatchOperation]:

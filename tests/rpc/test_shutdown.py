@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from tests.rpc.methods import METHODS
+from tests.store.sqlite import engine_of
 from tests.support import BACKEND, DEADLINE, Service, bearer, log_file, read_error, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta_server.server import Server, start_server
@@ -164,7 +165,7 @@ async def _error(task: "asyncio.Task[pb.CreateUserResponse]") -> BaseException |
 
 async def _count(server: Server) -> int:
     store: Any = server.app.store
-    ((count,),) = await store._reading.execute_fetchall("SELECT count(*) FROM users")
+    ((count,),) = await engine_of(store)._reading.execute_fetchall("SELECT count(*) FROM users")
     return int(count)
 
 

@@ -13,7 +13,7 @@ from usermeta.backend.v1.user_pb2 import User
 from usermeta_server.cli.connection import backend, connection_options
 from usermeta_server.cli.records import find
 from usermeta_server.cli.tables import Table
-from usermeta_server.store.query import FOLDS
+from usermeta_server.store.predicates import FOLDS
 
 if TYPE_CHECKING:
     from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs

@@ -18,7 +18,7 @@ from usermeta_server.errors import UnreachableError, UsermetaError, invalid
 from usermeta_server.policy import ProfileAudience
 from usermeta_server.services.backend import BackendService
 from usermeta_server.services.rpc import service_handler
-from usermeta_server.settings import ServerSettings
+from usermeta_server.settings import MEMORY, ServerSettings
 from usermeta_server.status import to_status
 from usermeta_server.store.sqlite.ownership import DatabaseOwnedError
 
@@ -49,6 +49,8 @@ async def local(settings: ServerSettings, *, make_store: bool = False) -> AsyncI
 
 
 def _is_there(database: Path) -> bool:
+    if database == MEMORY:
+        return False
     try:
         return database.stat().st_size > 0
     except (FileNotFoundError, NotADirectoryError):

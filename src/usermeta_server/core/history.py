@@ -10,7 +10,7 @@ from usermeta_server.core.metadata import Edit, Metadata, MetadataWrite
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Change, Document, User
-from usermeta_server.store.base import Store
+from usermeta_server.store.contract import ChangeLog, Reader
 
 
 class Restoration(NamedTuple):
@@ -25,9 +25,10 @@ class Restoration(NamedTuple):
 class History:
     """The use cases about history."""
 
-    def __init__(self, store: Store, metadata: Metadata) -> None:
+    def __init__(self, log: ChangeLog, reader: Reader, metadata: Metadata) -> None:
         """Make them with the use cases that write documents: restoring is such a write."""
-        self._store = store
+        self._log = log
+        self._reader = reader
         self._metadata = metadata
 
     async def list(self, user_id: str, before_id: int, limit: int) -> Sequence[Change]:
@@ -36,8 +37,8 @@ class History:
         Raises:
             UsermetaError: USER_NOT_FOUND.
         """
-        changes = await self._store.user_changes(user_id, before_id, limit)
-        if not changes and not before_id and await self._store.user(user_id) is None:
+        changes = await self._log.user_changes(user_id, before_id, limit)
+        if not changes and not before_id and await self._reader.user(user_id) is None:
             raise UsermetaError(Reason.USER_NOT_FOUND)
         return changes
 
@@ -48,8 +49,8 @@ class History:
             UsermetaError: USER_NOT_FOUND, CHANGE_NOT_FOUND, ETAG_MISMATCH, and what limits raise.
         """
         user_id, documents = restoration.user_id, restoration.documents
-        change = await self._store.find_change(restoration.change_id)
-        then = change.after if change and change.user_id == user_id else None
+        change = await self._log.find_change(user_id, restoration.change_id)
+        then = change.after if change else None
 
         def check(user: User) -> None:
             # Erased since it was read, and the id given to another: then it is no change of this user.

@@ -12,7 +12,7 @@ from usermeta_server.errors import Reason, Status, UsermetaError, Violation, tog
 from usermeta_server.ids import Stamp
 from usermeta_server.model import Document, User
 from usermeta_server.policy import WriteGrant
-from usermeta_server.store.base import Reads, Store, Transaction
+from usermeta_server.store.contract import Draft, Reader, Reads
 
 Edit = Callable[[JsonObject], JsonObject]
 """What becomes of a document: a pure function, that leaves its argument as it is."""
@@ -38,7 +38,7 @@ class MetadataWrite(NamedTuple):
 class Metadata:
     """The use cases that write documents."""
 
-    def __init__(self, store: Store, writes: Writes, limits: Limits) -> None:
+    def __init__(self, store: Reader, writes: Writes, limits: Limits) -> None:
         """Make them with the limits that every document keeps."""
         self._store = store
         self._writes = writes
@@ -58,7 +58,7 @@ class Metadata:
         return await self._writes.perform(
             intent,
             Reads(users=(user_id,)),
-            lambda transaction, stamp: self._apply(transaction, stamp, write),
+            lambda draft, stamp: self._apply(draft, stamp, write),
             name=lambda _: user_id,
             recall=recall,
         )
@@ -76,16 +76,16 @@ class Metadata:
         """
         rejected = [(index, write) for index, write in enumerate(writes) if isinstance(write, UsermetaError)]
 
-        def attempt(transaction: Transaction, stamp: Stamp, write: MetadataWrite | UsermetaError) -> User:
+        def attempt(draft: Draft, stamp: Stamp, write: MetadataWrite | UsermetaError) -> User:
             if isinstance(write, UsermetaError):
                 raise write
-            return self._apply(transaction, stamp, write)
+            return self._apply(draft, stamp, write)
 
-        def apply(transaction: Transaction, stamp: Stamp) -> list[User | UsermetaError]:
+        def apply(draft: Draft, stamp: Stamp) -> list[User | UsermetaError]:
             results: list[User | UsermetaError] = []
             for index, write in enumerate(writes):
                 try:
-                    results.append(attempt(transaction, stamp, write))
+                    results.append(attempt(draft, stamp, write))
                 except UsermetaError as error:
                     if atomic:
                         malformed = [each.of_item(i) for i, each in rejected if i > index and error.violations]
@@ -106,13 +106,13 @@ class Metadata:
             recall=recall,
         )
 
-    def _apply(self, transaction: Transaction, stamp: Stamp, write: MetadataWrite) -> User:
-        user = policy.admit(write.caller, transaction.users.get(write.grant.user_id))
+    def _apply(self, draft: Draft, stamp: Stamp, write: MetadataWrite) -> User:
+        user = policy.admit(write.caller, draft.users.get(write.grant.user_id))
         write.check(user)
         check_etags(write.expected_etags, user.document_etag)
         # All edits before all limits: the order of checks goes over the whole request.
         edited = {document: edit(load(user.document(document))) for document, edit in write.edits.items()}
-        return revise(transaction, stamp, user, seal_all(edited, "", self._limits))
+        return revise(draft, stamp, user, seal_all(edited, "", self._limits))
 
 
 def _name(result: User | UsermetaError) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from usermeta_server.errors import invalid, together
 from usermeta_server.model import MAX_EXTERNAL_ID, Identifier, IdentifierKind, User
-from usermeta_server.store.query import FOLDS
+from usermeta_server.store.predicates import FOLDS
 from usermeta_server.unicode import CONTROLS, HIDDEN, DomainError, a_labels, first_of, fold, fold_email_address
 
 V = TypeVar("V")

@@ -11,7 +11,6 @@ from usermeta_server.core.query import (
     from_cursor,
     parse_filter,
     parse_order,
-    place_of,
     to_cursor,
 )
 from usermeta_server.core.tokens import Tokens
@@ -19,8 +18,9 @@ from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, UsermetaError, all_of, invalid
 from usermeta_server.ids import Stamp
 from usermeta_server.model import Document, IndexState, MetadataIndex, User
-from usermeta_server.store.base import Reads, ScanLimitError, Store, Transaction
-from usermeta_server.store.query import (
+from usermeta_server.store.contract import Draft, Reader, Reads, ScanLimitError
+from usermeta_server.store.evaluation import place_of
+from usermeta_server.store.predicates import (
     Comparison,
     Conjunction,
     Contains,
@@ -51,7 +51,7 @@ class Found(NamedTuple):
 class Search:
     """The use cases that find users."""
 
-    def __init__(self, store: Store, writes: Writes, tokens: Tokens) -> None:
+    def __init__(self, store: Reader, writes: Writes, tokens: Tokens) -> None:
         """Make them with the maker of page tokens."""
         self._store = store
         self._writes = writes
@@ -122,11 +122,11 @@ class Search:
         """Begin to build an index; one that exists stays as it is."""
         path = _key(indexed)
 
-        def change(transaction: Transaction, _: Stamp) -> MetadataIndex:
-            kept = transaction.metadata_indexes.get(path)
+        def change(draft: Draft, _: Stamp) -> MetadataIndex:
+            kept = draft.metadata_indexes.get(path)
             if kept is None:
-                kept = MetadataIndex(path, transaction.next_version(), IndexState.BUILDING, "")
-                transaction.metadata_indexes.put(path, kept)
+                kept = MetadataIndex(path, draft.next_version(), IndexState.BUILDING, "")
+                draft.metadata_indexes.put(path, kept)
             return kept
 
         async def recall(_: str) -> MetadataIndex:
@@ -143,10 +143,10 @@ class Search:
         """
         path = _key(indexed)
 
-        def change(transaction: Transaction, _: Stamp) -> None:
-            if transaction.metadata_indexes.get(path) is None:
+        def change(draft: Draft, _: Stamp) -> None:
+            if draft.metadata_indexes.get(path) is None:
                 raise UsermetaError(Reason.METADATA_INDEX_NOT_FOUND)
-            transaction.metadata_indexes.put(path, None)
+            draft.metadata_indexes.put(path, None)
 
         async def recall(_: str) -> None:
             return None

@@ -6,7 +6,7 @@ from usermeta_server.auth.session_tokens import SessionTokens
 from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
-from usermeta_server.store.base import Reads, Store, Transaction
+from usermeta_server.store.contract import Draft, Reader, Reads
 
 
 class Session(NamedTuple):
@@ -19,7 +19,7 @@ class Session(NamedTuple):
 class Sessions:
     """Makes session tokens."""
 
-    def __init__(self, store: Store, writes: Writes, tokens: SessionTokens) -> None:
+    def __init__(self, store: Reader, writes: Writes, tokens: SessionTokens) -> None:
         """Make it with the issuer of the tokens."""
         self._store = store
         self._writes = writes
@@ -32,15 +32,15 @@ class Sessions:
             UsermetaError: USER_NOT_FOUND, USER_BANNED.
         """
 
-        def change(transaction: Transaction, stamp: Stamp) -> Session:
-            user = transaction.users.get(user_id)
+        def change(draft: Draft, stamp: Stamp) -> Session:
+            user = draft.users.get(user_id)
             if user is None:
                 raise UsermetaError(Reason.USER_NOT_FOUND)
             if user.banned:
                 raise UsermetaError(Reason.USER_BANNED)
             if not stamp.real:
                 return Session("", 0)
-            return Session(*self._tokens.issue(user, transaction.wall, ttl))
+            return Session(*self._tokens.issue(user, draft.wall, ttl))
 
         async def recall(outcome: str) -> Session:
             if await self._store.user(user_id) is None:

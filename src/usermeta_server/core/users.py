@@ -5,7 +5,7 @@ from typing import Any
 
 from usermeta_server import policy
 from usermeta_server.audience import Caller, PrincipalKind
-from usermeta_server.core import profile
+from usermeta_server.core import erasure, profile
 from usermeta_server.core.documents import JsonObject, Limits, seal_all
 from usermeta_server.core.profile import ProfileValues
 from usermeta_server.core.revision import change_of, check_etags, revise, tombstone_of
@@ -13,13 +13,13 @@ from usermeta_server.core.writes import Intent, MovedError, Writes, until_settle
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
 from usermeta_server.model import ChangeKind, Document, Identifier, IdentifierKind, User
-from usermeta_server.store.base import Reads, Store, Transaction
+from usermeta_server.store.contract import Draft, Reader, Reads
 
 
 class Users:
     """The use cases about users themselves."""
 
-    def __init__(self, store: Store, writes: Writes, limits: Limits) -> None:
+    def __init__(self, store: Reader, writes: Writes, limits: Limits) -> None:
         """Make them with the limits that every document keeps."""
         self._store = store
         self._writes = writes
@@ -35,12 +35,12 @@ class Users:
         """
         claimed = profile.identifiers(values)
 
-        def change(transaction: Transaction, stamp: Stamp) -> User:
+        def change(draft: Draft, stamp: Stamp) -> User:
             texts = seal_all(documents, "user.", self._limits)
-            if user_id and transaction.users.get(user_id) is not None:
+            if user_id and draft.users.get(user_id) is not None:
                 raise taken("user_id")
-            user = new_user(transaction, stamp, {**values, **texts}, user_id)
-            claim(transaction, user, claimed)
+            user = new_user(draft, stamp, {**values, **texts}, user_id)
+            claim(draft, user, claimed)
             return user
 
         reads = Reads(users=(user_id,) if user_id else (), identifiers=claimed)
@@ -120,13 +120,13 @@ class Users:
         etag = policy.FIELDS[policy.viewer_of(caller, user_id)]["etag"]
         claimed = profile.identifiers(values)
 
-        def change(transaction: Transaction, stamp: Stamp) -> User:
-            user = policy.admit(caller, transaction.users.get(user_id))
+        def change(draft: Draft, stamp: Stamp) -> User:
+            user = policy.admit(caller, draft.users.get(user_id))
             before = _settled(user, seen)
             check_etags({"profile": expected_etag}, lambda _: str(etag(user)))
-            revised = revise(transaction, stamp, user, profile.with_verification(user.email_address, values))
-            claim(transaction, revised, claimed)
-            _release(transaction, user, before.difference(profile.identifiers_of(revised)))
+            revised = revise(draft, stamp, user, profile.with_verification(user.email_address, values))
+            claim(draft, revised, claimed)
+            _release(draft, user, before.difference(profile.identifiers_of(revised)))
             return revised
 
         async def recall(outcome: str) -> User:
@@ -146,15 +146,14 @@ class Users:
         )
 
     async def _delete(self, user_id: str, seen: Collection[Identifier], expected_etag: str, intent: Intent) -> None:
-        def change(transaction: Transaction, stamp: Stamp) -> None:
-            user = transaction.users.get(user_id)
+        def change(draft: Draft, stamp: Stamp) -> None:
+            user = draft.users.get(user_id)
             if user is None:
                 raise UsermetaError(Reason.USER_NOT_FOUND)
             held = _settled(user, seen)
             check_etags({"profile": expected_etag}, lambda _: user.etag)
-            transaction.users.put(user_id, None)
-            transaction.record(tombstone_of(stamp, user, transaction.next_version()))
-            _release(transaction, user, held)
+            erase(draft, stamp, user)
+            _release(draft, user, held)
 
         async def recall(_: str) -> None:
             return None
@@ -170,14 +169,14 @@ class Users:
 
 
 def new_user(
-    transaction: Transaction,
+    draft: Draft,
     stamp: Stamp,
     values: Mapping[str, str | bool],
     user_id: str = "",
     kind: ChangeKind = ChangeKind.CREATED,
 ) -> User:
     """Write a new user with these fields and documents; what is not given is unset or `{}`."""
-    version = transaction.next_version()
+    version = draft.next_version()
     blank = User(
         id=user_id or stamp.new_id("user"),
         version=version,
@@ -203,14 +202,22 @@ def new_user(
         create_version=version,
     )
     user = blank._replace(**dict[str, Any](values))
-    transaction.users.put(user.id, user)
+    draft.users.put(user.id, user)
     given = [name for name in values if values[name] != getattr(blank, name)]
-    transaction.record(change_of(stamp, kind, None, user, given))
+    draft.record(change_of(stamp, kind, None, user, given))
     return user
 
 
+def erase(draft: Draft, stamp: Stamp, user: User) -> None:
+    """Write that a user is no more, and forget what is said of it anywhere."""
+    version = draft.next_version()
+    draft.users.put(user.id, None)
+    draft.record(tombstone_of(stamp, user, version))
+    draft.erase(erasure.of_user(user, version))
+
+
 def claim(
-    transaction: Transaction,
+    draft: Draft,
     user: User,
     identifiers: Collection[Identifier],
     message: str = "user",
@@ -225,12 +232,12 @@ def claim(
             to the caller.
     """
     for identifier in identifiers:
-        holder = transaction.identifiers.get(identifier)
+        holder = draft.identifiers.get(identifier)
         if holder is not None and holder != user.id:
             raise taken(f"{message}.{identifier.kind}" if identifier.kind in shown else message)
     for identifier in profile.identifiers_of(user):
-        if transaction.identifiers.get(identifier) is None:
-            transaction.identifiers.put(identifier, user.id)
+        if draft.identifiers.get(identifier) is None:
+            draft.identifiers.put(identifier, user.id)
 
 
 def _settled(user: User, seen: Collection[Identifier]) -> frozenset[Identifier]:
@@ -245,11 +252,11 @@ def _settled(user: User, seen: Collection[Identifier]) -> frozenset[Identifier]:
     return identifiers
 
 
-def _release(transaction: Transaction, user: User, identifiers: Collection[Identifier]) -> None:
+def _release(draft: Draft, user: User, identifiers: Collection[Identifier]) -> None:
     """Give up those of the identifiers that are a user's. What their texts are may be another's (see `refold`)."""
     for identifier in identifiers:
-        if transaction.identifiers.get(identifier) == user.id:
-            transaction.identifiers.put(identifier, None)
+        if draft.identifiers.get(identifier) == user.id:
+            draft.identifiers.put(identifier, None)
 
 
 def taken(field: str) -> UsermetaError:

@@ -1,6 +1,6 @@
-"""The language in which users are found: filters (AIP-160) and orders (AIP-132), read, checked and evaluated.
+"""The language in which users are found: filters (AIP-160) and orders (AIP-132), read and checked.
 
-Nothing here does input or output. A store translates the checked forms, which are `store.query`'s.
+Nothing here does input or output. The checked forms are `store.predicates`'.
 """
 
 import re
@@ -10,13 +10,12 @@ from itertools import pairwise
 from typing import Final, NamedTuple, TypeVar
 
 from usermeta_server.core.query.checker import check
-from usermeta_server.core.query.evaluate import matcher
 from usermeta_server.core.query.fields import order_target_of
 from usermeta_server.core.query.lexer import Flaw, Kind, Token, tokenize
-from usermeta_server.core.query.order import from_cursor, parse_keys, place_of, sort_key, to_cursor
+from usermeta_server.core.query.order import from_cursor, parse_keys, to_cursor
 from usermeta_server.core.query.parser import Parser, parse, path_of
 from usermeta_server.errors import Reason, invalid
-from usermeta_server.store.query import DocumentPath, Order, Predicate
+from usermeta_server.store.predicates import DocumentPath, Order, Predicate
 
 __all__ = [
     "MAX_LENGTH",
@@ -24,12 +23,9 @@ __all__ = [
     "OrderBy",
     "format_path",
     "from_cursor",
-    "matcher",
     "parse_filter",
     "parse_index_path",
     "parse_order",
-    "place_of",
-    "sort_key",
     "to_cursor",
 ]
 

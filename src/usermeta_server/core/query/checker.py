@@ -10,7 +10,7 @@ from usermeta_server.core.documents import MAX_NUMBER, normal_number
 from usermeta_server.core.query.fields import DOCUMENTS, WORD_FIELDS, FieldType, ScalarField, target_of
 from usermeta_server.core.query.lexer import NUMBER, Flaw
 from usermeta_server.core.query.tree import And, Bare, Comparison, Has, Literal, Not, Or, Path, Tree
-from usermeta_server.store import query as q
+from usermeta_server.store import predicates as q
 from usermeta_server.unicode import fold
 
 _TYPED: Final = {"true": True, "false": False, "null": None}

@@ -8,15 +8,13 @@ from usermeta_server.core.sign_ups.requirements import SignUpRules
 from usermeta_server.ids import Stamp
 from usermeta_server.model import HOUR, Document, SignUp, SignUpState
 from usermeta_server.policy import SIGN_UP_VISIBLE, Viewer
-from usermeta_server.store.base import Transaction
+from usermeta_server.store.contract import Draft
 
 CLOSED_FOR: Final = 30 * 24 * HOUR
 """How long a closed sign-up is kept, in microseconds."""
 
 
-def revise(
-    transaction: Transaction, stamp: Stamp, sign_up: SignUp, values: Mapping[str, Any], rules: SignUpRules
-) -> SignUp:
+def revise(draft: Draft, stamp: Stamp, sign_up: SignUp, values: Mapping[str, Any], rules: SignUpRules) -> SignUp:
     """Write those of the new values that differ, and return the sign-up after it.
 
     What its holder is shown of versions and times moves only with what the holder may read, which fields are missing
@@ -31,7 +29,7 @@ def revise(
         return sign_up
     made: dict[str, Any] = {
         **changed,
-        "version": transaction.next_version(),
+        "version": draft.next_version(),
         "etag": stamp.new_etag(),
         "update_time": stamp.now,
     }
@@ -39,26 +37,26 @@ def revise(
     if not SIGN_UP_VISIBLE[Viewer.SELF].isdisjoint(changed) or missing(sign_up) != missing(sign_up._replace(**changed)):
         made |= {"visible_etag": stamp.new_etag(), "visible_update_time": stamp.now}
         if sign_up.state is SignUpState.OPEN and stamp.real:
-            abandon_time = transaction.wall + rules.idle
+            abandon_time = draft.wall + rules.idle
             made |= {"abandon_time": abandon_time, "sweep_time": abandon_time}
     revised = sign_up._replace(**made)
-    transaction.sign_ups.put(sign_up.id, revised)
+    draft.sign_ups.put(sign_up.id, revised)
     return revised
 
 
-def close(transaction: Transaction, stamp: Stamp, sign_up: SignUp, state: SignUpState, user_id: str = "") -> SignUp:
+def close(draft: Draft, stamp: Stamp, sign_up: SignUp, state: SignUpState, user_id: str = "") -> SignUp:
     """Write that a sign-up is closed: it keeps no documents, and never changes again."""
     closed = sign_up._replace(
-        version=transaction.next_version(),
+        version=draft.next_version(),
         state=state,
         created_user_id=user_id,
         etag=stamp.new_etag(),
         visible_etag=stamp.new_etag(),
         update_time=stamp.now,
         visible_update_time=stamp.now,
-        close_time=transaction.wall,
-        sweep_time=transaction.wall + CLOSED_FOR,
+        close_time=draft.wall,
+        sweep_time=draft.wall + CLOSED_FOR,
         **dict[str, Any](dict.fromkeys(Document, "{}")),
     )
-    transaction.sign_ups.put(sign_up.id, closed)
+    draft.sign_ups.put(sign_up.id, closed)
     return closed

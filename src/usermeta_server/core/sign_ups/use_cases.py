@@ -31,8 +31,9 @@ from usermeta_server.model import (
     User,
 )
 from usermeta_server.policy import Viewer
-from usermeta_server.store.base import Reads, Store, Transaction
-from usermeta_server.store.query import FOLDS
+from usermeta_server.store.contract import Draft, Reads
+from usermeta_server.store.predicates import FOLDS
+from usermeta_server.store.store import Store
 from usermeta_server.unicode import fold_email_address
 
 _NEW_FOR: Final = 600 * SECOND
@@ -93,12 +94,12 @@ class SignUps:
             raise UsermetaError(Reason.CREDENTIAL_INVALID)
         claimed = profile.identifiers({"external_id": identity.external_id}) if identity else ()
 
-        def change(transaction: Transaction, stamp: Stamp) -> NewSignUp:
-            made = self._new(transaction, stamp, {**values, **self._sealed(documents)}, identity)
-            if any(transaction.identifiers.get(each) for each in claimed):
+        def change(draft: Draft, stamp: Stamp) -> NewSignUp:
+            made = self._new(draft, stamp, {**values, **self._sealed(documents)}, identity)
+            if any(draft.identifiers.get(each) for each in claimed):
                 raise taken("external_id")
             token = self._sign_up_tokens.make(made.id) if stamp.real else ""
-            return NewSignUp(self._shown(made, transaction.wall), token)
+            return NewSignUp(self._shown(made, draft.wall), token)
 
         async def recall(outcome: str) -> NewSignUp:
             return NewSignUp(await self.get(caller, outcome, Viewer.BACKEND), "")
@@ -132,13 +133,13 @@ class SignUps:
         viewer = policy.sign_up_viewer_of(caller, sign_up_id)
         values, documents = changes
 
-        def change(transaction: Transaction, stamp: Stamp) -> ShownSignUp:
-            shown = self._admit(viewer, transaction.sign_ups.get(sign_up_id), transaction.wall)
+        def change(draft: Draft, stamp: Stamp) -> ShownSignUp:
+            shown = self._admit(viewer, draft.sign_ups.get(sign_up_id), draft.wall)
             step(shown, Action.UPDATE)
             _check_etag(viewer, shown.record, expected_etag)
             sealed = self._sealed(documents)
-            revised = revise(transaction, stamp, shown.record, {**values, **sealed}, self._rules)
-            return self._shown(revised, transaction.wall)
+            revised = revise(draft, stamp, shown.record, {**values, **sealed}, self._rules)
+            return self._shown(revised, draft.wall)
 
         return await self._perform(caller, sign_up_id, change, intent)
 
@@ -149,18 +150,18 @@ class SignUps:
             UsermetaError: SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH.
         """
 
-        def change(transaction: Transaction, stamp: Stamp) -> ShownSignUp:
-            shown = self._admit(Viewer.BACKEND, transaction.sign_ups.get(sign_up_id), transaction.wall)
+        def change(draft: Draft, stamp: Stamp) -> ShownSignUp:
+            shown = self._admit(Viewer.BACKEND, draft.sign_ups.get(sign_up_id), draft.wall)
             after = step(shown, Action.REJECT)
             if shown.record.state is after:
                 return shown
             _check_etag(Viewer.BACKEND, shown.record, expected_etag)
-            return self._shown(close(transaction, stamp, shown.record, after), transaction.wall)
+            return self._shown(close(draft, stamp, shown.record, after), draft.wall)
 
         return await self._perform(caller, sign_up_id, change, intent)
 
     async def _perform(
-        self, caller: Caller, sign_up_id: str, change: Callable[[Transaction, Stamp], ShownSignUp], intent: Intent
+        self, caller: Caller, sign_up_id: str, change: Callable[[Draft, Stamp], ShownSignUp], intent: Intent
     ) -> ShownSignUp:
         async def recall(outcome: str) -> ShownSignUp:
             return await self.get(caller, outcome)
@@ -188,24 +189,24 @@ class SignUps:
         claimed = profile.identifiers(seen._asdict()) if seen else ()
         user_id = seen.created_user_id if seen else ""
 
-        def change(transaction: Transaction, stamp: Stamp) -> Completion:
-            sign_up = transaction.sign_ups.get(sign_up_id)
-            shown = self._admit(viewer, sign_up, transaction.wall)
+        def change(draft: Draft, stamp: Stamp) -> Completion:
+            sign_up = draft.sign_ups.get(sign_up_id)
+            shown = self._admit(viewer, sign_up, draft.wall)
             if sign_up != seen:
                 raise MovedError
             after = step(shown, Action.COMPLETE)
             if shown.status is SignUpStatus.COMPLETE:
-                user = transaction.users.get(user_id)
-                return self._completion(viewer, shown.record, user, transaction.wall, real=stamp.real)
+                user = draft.users.get(user_id)
+                return self._completion(viewer, shown.record, user, draft.wall, real=stamp.real)
             if viewer is Viewer.SELF and self._rules.attested:
                 raise UsermetaError(Reason.SIGN_UP_NOT_ATTESTED)
             _check_etag(viewer, shown.record, expected_etag)
             # It may be from before their forms were as they are.
             profile.check_profile({kind: getattr(shown.record, kind) for kind in FOLDS}, "sign_up.")
-            made = new_user(transaction, stamp, _copied(shown.record), kind=ChangeKind.SIGN_UP_COMPLETED)
-            claim(transaction, made, claimed, "sign_up", policy.SIGN_UP_VISIBLE[viewer])
-            closed = close(transaction, stamp, shown.record, after, made.id)
-            return self._completion(viewer, closed, made, transaction.wall, real=stamp.real)
+            made = new_user(draft, stamp, _copied(shown.record), kind=ChangeKind.SIGN_UP_COMPLETED)
+            claim(draft, made, claimed, "sign_up", policy.SIGN_UP_VISIBLE[viewer])
+            closed = close(draft, stamp, shown.record, after, made.id)
+            return self._completion(viewer, closed, made, draft.wall, real=stamp.real)
 
         async def recall(outcome: str) -> Completion:
             sign_up, now = await self._store.sign_up(outcome), self._store.wall_time()
@@ -221,30 +222,28 @@ class SignUps:
 
         Few at a time: they share one transaction, for whose end everybody else's writes wait.
         """
-        ids = await self._store.sign_ups_to_sweep(self._store.wall_time(), limit)
+        ids = await self._store.due_sign_ups(self._store.wall_time(), limit)
 
-        def change(transaction: Transaction) -> None:
-            stamp = Stamp(transaction.now, True, _SWEEPER, "")  # noqa: FBT003  # a tuple
+        def change(draft: Draft) -> None:
+            stamp = Stamp(draft.now, True, _SWEEPER, "")  # noqa: FBT003  # a tuple
             for sign_up_id in ids:
-                sign_up = transaction.sign_ups.get(sign_up_id)
-                if sign_up is None or sign_up.sweep_time > transaction.wall:
+                sign_up = draft.sign_ups.get(sign_up_id)
+                if sign_up is None or sign_up.sweep_time > draft.wall:
                     continue
                 if sign_up.state is SignUpState.OPEN:
-                    close(transaction, stamp, sign_up, SignUpState.ABANDONED)
+                    close(draft, stamp, sign_up, SignUpState.ABANDONED)
                 else:
-                    transaction.sign_ups.put(sign_up_id, None)
+                    draft.sign_ups.put(sign_up_id, None)
 
         if ids:
             await self._store.write(Reads(sign_ups=tuple(ids)), change)
         return len(ids)
 
-    def _new(
-        self, transaction: Transaction, stamp: Stamp, values: Mapping[str, str | bool], identity: Identity | None
-    ) -> SignUp:
-        abandon_time = transaction.wall + self._rules.idle if stamp.real else 0
+    def _new(self, draft: Draft, stamp: Stamp, values: Mapping[str, str | bool], identity: Identity | None) -> SignUp:
+        abandon_time = draft.wall + self._rules.idle if stamp.real else 0
         blank = SignUp(
             id=stamp.new_id("signup"),
-            version=transaction.next_version(),
+            version=draft.next_version(),
             state=SignUpState.OPEN,
             username="",
             email_address="",
@@ -266,7 +265,7 @@ class SignUps:
             sweep_time=abandon_time,
         )
         made = blank._replace(**dict[str, Any]({**values, **_vouched_for(identity, values)}))
-        transaction.sign_ups.put(made.id, made)
+        draft.sign_ups.put(made.id, made)
         return made
 
     def _sealed(self, documents: Documents) -> Mapping[str, str]:

@@ -6,14 +6,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from usermeta_server.audience import Caller
-from usermeta_server.core.query import matcher, parse_filter
+from usermeta_server.core.query import parse_filter
 from usermeta_server.core.tokens import Tokens
 from usermeta_server.core.watch.events import Event, Matches, SnapshotEvent, event_of
 from usermeta_server.core.watch.hub import Hub, Watch
 from usermeta_server.core.watch.own import OwnWatch, ends_with_credential
 from usermeta_server.errors import Reason, UsermetaError, invalid
-from usermeta_server.model import Change
-from usermeta_server.store.base import Position, Store
+from usermeta_server.model import Change, Position
+from usermeta_server.store.evaluation import matcher
+from usermeta_server.store.store import Store
 
 if TYPE_CHECKING:
     from usermeta_server.core.documents import Json
@@ -87,8 +88,8 @@ class UsersWatch:
         while True:
             changes = await self._next(position, due)
             if changes:
-                position = Position(changes[-1].id, changes[-1].nonce)
-                self.watch.position = position.change_id
+                position = changes[-1].position
+                self.watch.sequence = position.sequence
             events = [event for change in changes if (event := event_of(change, watched.matches))]
             if events or now() >= due:
                 yield Batch(events, self._token(_Place(position, None), watched))
@@ -110,10 +111,10 @@ class UsersWatch:
             if self.watch.ended.done():
                 raise self.watch.ended.result()
             self.watch.wake.clear()
-            changes = self._hub.after(position.change_id, _BATCH)
+            changes = self._hub.after(position, _BATCH)
             if changes is None:
                 return await self._stored(position)
-            self.watch.live, self.watch.position = True, position.change_id
+            self.watch.live, self.watch.sequence = True, position.sequence
             if changes:
                 return _whole(changes)
             try:
@@ -123,14 +124,14 @@ class UsersWatch:
                 return ()
 
     async def _stored(self, position: Position) -> Sequence[Change]:
-        changes = await self._store.changes_after(position.change_id, _BATCH)
+        changes = await self._store.changes_after(position, _BATCH)
         # Asked afterwards: as long as the place is kept, nothing after it has been trimmed.
         if not await self._store.is_kept(position):
             raise UsermetaError(Reason.RESUME_TOKEN_EXPIRED)
         return _whole(changes)
 
     def _token(self, place: _Place, watched: WatchFilter) -> str:
-        cursor: Json = [place.position.change_id, place.position.nonce.hex(), place.snapshot_after]
+        cursor: Json = [place.position.sequence, place.position.nonce.hex(), place.snapshot_after]
         return self._tokens.make(_bound_to(watched), cursor)
 
 
@@ -166,10 +167,10 @@ class Watches:
 
     async def _place(self, watched: WatchFilter, resume_token: str, *, snapshot: bool) -> _Place:
         if not resume_token:
-            return _Place(await self._store.last_change(), "" if snapshot else None)
+            return _Place(await self._store.newest(), "" if snapshot else None)
         match self._tokens.read(_bound_to(watched), resume_token):
-            case [int(change_id), str(nonce), str() | None as after]:
-                position = Position(change_id, bytes.fromhex(nonce))
+            case [int(sequence), str(nonce), str() | None as after]:
+                position = Position(sequence, bytes.fromhex(nonce))
             case _:
                 raise invalid("resume_token", "is of another version", reason=Reason.RESUME_TOKEN_INVALID)
         if not await self._store.is_kept(position):

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from usermeta_server.model import User
-from usermeta_server.store import query as q
+from usermeta_server.store import predicates as q
 from usermeta_server.store.sqlite.access import (
     SCAN,
     Access,
