@@ -1,6 +1,6 @@
 """Contract: reads are linearizable for each user, cache or not.
 
-What one read returned or one acknowledged write wrote, no later read goes back behind. Versions are in commit
+A later read never returns an older version than an earlier read returned, or than an acknowledged write made. Versions are in commit
 order, so the suite compares versions: whenever an operation begins, its floor is the highest version that any
 ended one has seen of that user.
 """
