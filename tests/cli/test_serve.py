@@ -7,6 +7,7 @@ import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -137,3 +138,15 @@ def test_the_folder_of_the_database_is_made_and_nobody_else_can_read_it(tmp_path
     assert ended.code == 0
     for file in (tmp_path / "deep" / "below").iterdir():
         assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_store_in_memory_is_gone_with_its_server(tmp_path: Path) -> None:
+    """It makes a first key, serves, and leaves no file."""
+    with served(tmp_path, USERMETA_DATABASE_URL="memory://") as running:
+        with grpc.insecure_channel(running.address) as channel:
+            check: Any = channel.unary_unary("/grpc.health.v1.Health/Check", request_serializer=bytes)
+            assert health_pb2.HealthCheckResponse.FromString(check(b"", timeout=DEADLINE)).status == 1
+        ended = running.end(signal.SIGTERM)
+    assert ended.code == 0
+    assert "sk_" in ended.out
+    assert list(tmp_path.iterdir()) == []

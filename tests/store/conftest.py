@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from tests.store.contract import ENGINES, EngineUnderTest, Moments, OpenStore, Stepped
+from usermeta_server.clock import Clock, wall_clock
 from usermeta_server.store import store as store_module
 from usermeta_server.store.store import Store
 
@@ -38,9 +39,9 @@ def open_store(engine: EngineUnderTest, tmp_path: Path, moments: Moments, monkey
     opener = engine.opener(tmp_path)
 
     @asynccontextmanager
-    async def opened(*, cache_bytes: int = 1 << 20) -> AsyncIterator[Store]:
+    async def opened(*, cache_bytes: int = 1 << 20, clock: Clock = wall_clock) -> AsyncIterator[Store]:
         stepped = cast("Engine", Stepped(await opener(), moments))
-        store = await Store.open(stepped, cache_bytes=cache_bytes)
+        store = await Store.open(stepped, cache_bytes=cache_bytes, clock=clock)
         try:
             yield store
         finally:

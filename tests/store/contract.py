@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 import pytest
 
 from tests.support import DEADLINE
+from usermeta_server.clock import Clock, wall_clock
 from usermeta_server.core.profile import identifier, identifiers, identifiers_of
 from usermeta_server.core.revision import revise
 from usermeta_server.core.users import claim, erase, new_user
@@ -165,8 +166,8 @@ ENGINES: Final[Mapping[str, EngineUnderTest]] = {
 class OpenStore(Protocol):
     """Opens the store of a test, the same one each time, and closes it when its context is left."""
 
-    def __call__(self, *, cache_bytes: int = 1 << 20) -> AbstractAsyncContextManager[Store]:
-        """Open it with a cache of so many bytes."""
+    def __call__(self, *, cache_bytes: int = 1 << 20, clock: Clock = wall_clock) -> AbstractAsyncContextManager[Store]:
+        """Open it with a cache of so many bytes, and a clock."""
         ...
 
 

@@ -1,8 +1,8 @@
 """Contract: reads are linearizable for each user, cache or not.
 
-A later read never returns an older version than an earlier read returned, or than an acknowledged write made. Versions are in commit
-order, so the suite compares versions: whenever an operation begins, its floor is the highest version that any
-ended one has seen of that user.
+A later read never returns an older version than an earlier read returned, or than an acknowledged write made. The
+versions of a user are in commit order, so the suite compares versions: whenever an operation begins, its floor is the
+highest version that any ended one has seen of that user.
 """
 
 import asyncio
