@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from usermeta_server.app import App, open_app
 from usermeta_server.audience import ANONYMOUS, Audience, Caller, Principal, PrincipalKind
+from usermeta_server.clock import wall_clock
 from usermeta_server.core.writes import Intent
 from usermeta_server.ids import new_id
 from usermeta_server.model import HOUR, Actor, Document, Scope, SignUp, SignUpState
@@ -40,13 +41,17 @@ def abandoned(idle_since: int) -> SignUp:
     times = dict.fromkeys((name for name in SignUp._fields if name.endswith("_time")), idle_since)
     documents = {Document.PUBLIC: "{}", Document.PRIVATE: "{}", Document.UNSAFE: DOCUMENT}
     fields: dict[str, Any] = {**texts, **times, **{str(each): text for each, text in documents.items()}}
-    fields |= {"id": new_id("signup"), "email_address": f"{uuid4().hex}@example.com", "state": SignUpState.OPEN}
+    fields |= {
+        "id": new_id("signup", wall_clock()),
+        "email_address": f"{uuid4().hex}@example.com",
+        "state": SignUpState.OPEN,
+    }
     return SignUp(**{**fields, "version": 0, "email_address_verified": False, "close_time": 0})
 
 
 def fill(database: Path, count: int) -> None:
     """Write so many abandoned sign-ups, one after the other, into the table of a store that nobody has open."""
-    last = time.time_ns() // 1000 - HOUR
+    last = wall_clock() - HOUR
     rows = [abandoned(last - left) for left in range(count, 0, -1)]
     connection = sqlite3.connect(database)
     with connection:
@@ -74,7 +79,7 @@ async def create(app: App) -> str:
 
 async def refill(app: App) -> None:
     """Write ten abandoned sign-ups in place of those that a sweep took."""
-    now = time.time_ns() // 1000
+    now = wall_clock()
     made = [abandoned(now - HOUR) for _ in range(FEW)]
 
     def change(draft: Draft) -> None:

@@ -24,13 +24,13 @@ from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2_grpc
 from usermeta_server.audience import Principal, PrincipalKind
 from usermeta_server.clock import wall_clock
-from usermeta_server.core.documents import JsonObject
 from usermeta_server.core.writes import Intent
 from usermeta_server.logs import LineWriter
 from usermeta_server.model import SECOND, Actor, Scope
 from usermeta_server.model import User as ModelUser
 from usermeta_server.server import Server, start_server
 from usermeta_server.settings import ServerSettings
+from usermeta_server.values import JsonObject
 
 if TYPE_CHECKING:  # these names are only in the stubs
     from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub

@@ -11,7 +11,7 @@ from usermeta_server.core.query import from_cursor, to_cursor
 from usermeta_server.model import Document, User
 from usermeta_server.store.evaluation import matcher, place_of, sort_key
 from usermeta_server.store.predicates import DocumentPath, Place
-from usermeta_server.store.sqlite.queries import FEW
+from usermeta_server.store.sqlite.selects import FEW
 
 
 @cache

@@ -13,7 +13,7 @@ from usermeta.backend.v1.user_pb2 import User
 from usermeta_server.core.query import parse_index_path
 from usermeta_server.model import User as ModelUser
 from usermeta_server.store.contract import Draft, Reads
-from usermeta_server.store.sqlite.queries import entry_rows
+from usermeta_server.store.sqlite.selects import entry_rows
 from usermeta_server.store.sqlite.tables import USER_COLUMNS, user_from_row
 from usermeta_server.store.store import Store
 

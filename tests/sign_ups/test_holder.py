@@ -12,8 +12,8 @@ from tests.support import FRONTEND, Service, bearer, document, refused, request_
 from usermeta.backend.v1.sign_up_pb2 import SignUp as BackendSignUp
 from usermeta.frontend.v1 import frontend_service_pb2 as pb
 from usermeta.frontend.v1.sign_up_pb2 import SignUp
-from usermeta_server.core.documents import Json
 from usermeta_server.store.contract import Draft, Reads
+from usermeta_server.values import Json
 
 TOO_MUCH: Mapping[str, Mapping[str, Json]] = {
     "METADATA_TOO_LARGE": {"a": "x" * 8192},

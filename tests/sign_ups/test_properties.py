@@ -18,12 +18,13 @@ from tests.support import settings
 from usermeta_server import policy
 from usermeta_server.app import App, open_app
 from usermeta_server.audience import ANONYMOUS, Audience, Caller, Identity, Principal, PrincipalKind
-from usermeta_server.core.documents import JsonObject, load
+from usermeta_server.core.documents import load
 from usermeta_server.core.metadata import MetadataWrite
 from usermeta_server.core.sign_ups import Completion
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import UsermetaError
 from usermeta_server.model import Actor, Document, Scope, ShownSignUp, User
+from usermeta_server.values import JsonObject
 
 BACKEND: Final = Caller(Audience.BACKEND, "any", Principal(PrincipalKind.SECRET_KEY, "key", scope=Scope.WRITE))
 

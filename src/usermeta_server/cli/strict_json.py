@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from usermeta_server.core.documents import Json, JsonObject, dump
+from usermeta_server.core.documents import dump
 from usermeta_server.core.documents.canonical import MAX_NUMBER
+from usermeta_server.values import Json, JsonObject
 
 BOM: Final = b"\xef\xbb\xbf"
 """U+FEFF in UTF-8, with which some programs begin a file."""

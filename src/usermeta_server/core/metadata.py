@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from usermeta_server import policy
 from usermeta_server.audience import Caller
-from usermeta_server.core.documents import JsonObject, Limits, load, seal_all
+from usermeta_server.core.documents import Limits, load, seal_all
 from usermeta_server.core.revision import check_etags, revise
 from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, Status, UsermetaError, Violation, together
@@ -13,6 +13,7 @@ from usermeta_server.ids import Stamp
 from usermeta_server.model import Document, User
 from usermeta_server.policy import WriteGrant
 from usermeta_server.store.contract import Draft, Reader, Reads
+from usermeta_server.values import JsonObject
 
 Edit = Callable[[JsonObject], JsonObject]
 """What becomes of a document: a pure function, that leaves its argument as it is."""

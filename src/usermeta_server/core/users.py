@@ -6,7 +6,7 @@ from typing import Any
 from usermeta_server import policy
 from usermeta_server.audience import Caller, PrincipalKind
 from usermeta_server.core import erasure, profile
-from usermeta_server.core.documents import JsonObject, Limits, seal_all
+from usermeta_server.core.documents import Limits, seal_all
 from usermeta_server.core.profile import ProfileValues
 from usermeta_server.core.revision import change_of, check_etags, revise, tombstone_of
 from usermeta_server.core.writes import Intent, MovedError, Writes, until_settled
@@ -14,6 +14,7 @@ from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
 from usermeta_server.model import ChangeKind, Document, Identifier, IdentifierKind, User
 from usermeta_server.store.contract import Draft, Reader, Reads
+from usermeta_server.values import JsonObject
 
 
 class Users:

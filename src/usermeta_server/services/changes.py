@@ -8,7 +8,7 @@ from usermeta.backend.v1.document_pb2 import Document as DocumentMessage
 from usermeta.backend.v1.user_change_pb2 import UserChange
 from usermeta_server import policy
 from usermeta_server.audience import Caller
-from usermeta_server.core.watch import Batch, ChangeEvent, Event, LeftEvent, SnapshotEvent
+from usermeta_server.core.watch import ChangeEvent, Event, LeftEvent, SnapshotEvent, WatchBatch
 from usermeta_server.lru import LruMap
 from usermeta_server.model import Change, ChangeKind, Document, User
 from usermeta_server.services.messages import fill, put_time
@@ -63,7 +63,7 @@ class Changes:
             message.after.MergeFromString(self._user(caller, change.after))
         return message
 
-    def responses(self, caller: Caller, batch: Batch, before: str) -> Iterator[bytes]:
+    def responses(self, caller: Caller, batch: WatchBatch, before: str) -> Iterator[bytes]:
         """Yield the responses that tell of a batch, one unless that would pass 1 MiB.
 
         Of several, all but the last have the token `before`, of what was sent earlier: so a write is never split by

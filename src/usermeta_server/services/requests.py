@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple, TypeVar
 from google.protobuf.message import Message
 
 from usermeta_server.audience import Caller, PrincipalKind
-from usermeta_server.core.documents import Json
 from usermeta_server.core.profile import check_user_id
 from usermeta_server.core.query import parse_filter
 from usermeta_server.core.tokens import Tokens
@@ -18,6 +17,7 @@ from usermeta_server.core.writes import Intent
 from usermeta_server.errors import all_of, invalid, together
 from usermeta_server.model import SECOND
 from usermeta_server.services.reading import read, reading
+from usermeta_server.values import Json
 
 K = TypeVar("K")
 T = TypeVar("T")

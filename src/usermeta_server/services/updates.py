@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from usermeta_server.core.documents import JsonObject
 from usermeta_server.core.profile import ProfileValues, check_profile
 from usermeta_server.errors import invalid, together
 from usermeta_server.model import Document
 from usermeta_server.services.edits import check_documents, documents_of, structs_of
 from usermeta_server.services.reading import read, reading
+from usermeta_server.values import JsonObject
 
 
 @reading

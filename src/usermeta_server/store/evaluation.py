@@ -9,7 +9,7 @@ import orjson
 
 from usermeta_server.model import Document, User
 from usermeta_server.store import predicates as q
-from usermeta_server.store.values import Json, Rank, SortValue, Value, members, reach, resolve, sort_value
+from usermeta_server.values import Json, Rank, SortValue, Value, members, reach, resolve, sort_value
 
 Documents: TypeAlias = dict[Document, Json]
 Test: TypeAlias = Callable[[User, Documents], bool]

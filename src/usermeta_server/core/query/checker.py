@@ -9,7 +9,7 @@ from typing import Final
 from usermeta_server.core.documents import MAX_NUMBER, normal_number
 from usermeta_server.core.query.fields import DOCUMENTS, WORD_FIELDS, FieldType, ScalarField, target_of
 from usermeta_server.core.query.lexer import NUMBER, Flaw
-from usermeta_server.core.query.tree import And, Bare, Comparison, Has, Literal, Not, Or, Path, Tree
+from usermeta_server.core.query.tree import And, Bare, Has, Literal, Not, Or, Path, Restriction, Tree
 from usermeta_server.store import predicates as q
 from usermeta_server.unicode import fold
 
@@ -49,9 +49,9 @@ def check(tree: Tree | None) -> q.Predicate:  # noqa: PLR0911  # one for each ki
             return _check_word(word)
         case Has(path, value):
             return _check_has(path, value)
-        case Comparison(path, "!=", value):
+        case Restriction(path, "!=", value):
             return negate(_check_comparison(path, q.Operator.EQUAL, value))
-        case Comparison(path, operator, value):
+        case Restriction(path, operator, value):
             return _check_comparison(path, q.Operator(operator), value)
 
 

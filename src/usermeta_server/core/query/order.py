@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Final
 
-from usermeta_server.core.documents import Json
 from usermeta_server.core.query.fields import order_target_of
 from usermeta_server.core.query.lexer import Flaw, Kind, Token
 from usermeta_server.core.query.parser import Parser, path_of
 from usermeta_server.store.predicates import Field, Order, OrderKey, Place, Target
-from usermeta_server.store.values import Rank, SortValue
+from usermeta_server.values import Json, Rank, SortValue
 
 MAX_ORDER_KEYS: Final = 5
 """How many keys an order may have."""

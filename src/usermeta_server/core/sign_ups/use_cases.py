@@ -9,7 +9,7 @@ from usermeta_server.auth.session_tokens import SessionTokens
 from usermeta_server.auth.sign_up_tokens import SignUpTokens
 from usermeta_server.clock import TOLERANCE
 from usermeta_server.core import profile
-from usermeta_server.core.documents import JsonObject, Limits, seal_all
+from usermeta_server.core.documents import Limits, seal_all
 from usermeta_server.core.revision import check_etags
 from usermeta_server.core.sign_ups.requirements import SignUpRules
 from usermeta_server.core.sign_ups.revision import close, revise
@@ -35,6 +35,7 @@ from usermeta_server.store.contract import Draft, Reads
 from usermeta_server.store.predicates import FOLDS
 from usermeta_server.store.store import Store
 from usermeta_server.unicode import fold_email_address
+from usermeta_server.values import JsonObject
 
 _NEW_FOR: Final = 600 * SECOND
 """How long after its completion a sign-up still tells of its user and gives a session, in microseconds."""

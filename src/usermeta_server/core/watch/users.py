@@ -17,7 +17,7 @@ from usermeta_server.store.evaluation import matcher
 from usermeta_server.store.store import Store
 
 if TYPE_CHECKING:
-    from usermeta_server.core.documents import Json
+    from usermeta_server.values import Json
 
 _BATCH: Final = 200
 """Changes, or users of a snapshot, that are told of at once: more than one write ever makes."""
@@ -25,7 +25,7 @@ _IDLE_SECONDS: Final = 15.0
 """How long a watch is silent before it sends a bookmark."""
 
 
-class Batch(NamedTuple):
+class WatchBatch(NamedTuple):
     """What a watcher is told at once, whole writes only, and the token with which it goes on after that."""
 
     events: Sequence[Event]
@@ -68,7 +68,7 @@ class UsersWatch:
         self._tokens = tokens
         self.watch = watch
 
-    async def batches(self, place: _Place, watched: WatchFilter) -> AsyncIterator[Batch]:
+    async def batches(self, place: _Place, watched: WatchFilter) -> AsyncIterator[WatchBatch]:
         """Yield what there is to tell from a place on, for ever; a batch without events is a bookmark.
 
         Raises:
@@ -79,8 +79,8 @@ class UsersWatch:
             # The consumer came back for more: so this one was sent.
             self.watch.resume_token = batch.resume_token
 
-    async def _batches(self, place: _Place, watched: WatchFilter) -> AsyncIterator[Batch]:
-        yield Batch((), self._token(place, watched))
+    async def _batches(self, place: _Place, watched: WatchFilter) -> AsyncIterator[WatchBatch]:
+        yield WatchBatch((), self._token(place, watched))
         async for batch in self._snapshot(place, watched):
             yield batch
         now = asyncio.get_running_loop().time
@@ -92,18 +92,18 @@ class UsersWatch:
                 self.watch.sequence = position.sequence
             events = [event for change in changes if (event := event_of(change, watched.matches))]
             if events or now() >= due:
-                yield Batch(events, self._token(_Place(position, None), watched))
+                yield WatchBatch(events, self._token(_Place(position, None), watched))
                 due = now() + _IDLE_SECONDS
             else:
                 await asyncio.sleep(0)
 
-    async def _snapshot(self, place: _Place, watched: WatchFilter) -> AsyncIterator[Batch]:
+    async def _snapshot(self, place: _Place, watched: WatchFilter) -> AsyncIterator[WatchBatch]:
         after = place.snapshot_after
         while after is not None:
             users = await self._store.users_after(after, _BATCH)
             after = users[-1].id if len(users) == _BATCH else None
             events = [SnapshotEvent(user) for user in users if watched.matches is None or watched.matches(user)]
-            yield Batch(events, self._token(_Place(place.position, after), watched))
+            yield WatchBatch(events, self._token(_Place(place.position, after), watched))
 
     async def _next(self, position: Position, due: float) -> Sequence[Change]:
         """Return the changes after a place; none when there are none until `due`, a time of the event loop."""
@@ -147,7 +147,7 @@ class Watches:
     @asynccontextmanager
     async def users(
         self, caller: Caller, watched: WatchFilter, resume_token: str, *, snapshot: bool
-    ) -> AsyncIterator[tuple[Watch, AsyncIterator[Batch]]]:
+    ) -> AsyncIterator[tuple[Watch, AsyncIterator[WatchBatch]]]:
         """Open a watch of users, and close it in the end.
 
         Yields:

@@ -18,7 +18,7 @@ from usermeta_server.store.sqlite.keep import keep_copy
 from usermeta_server.store.sqlite.migrate import check_schema, migrate, migrations
 from usermeta_server.store.sqlite.ownership import Ownership
 from usermeta_server.store.sqlite.refold import add_folds, is_due, refold
-from usermeta_server.store.sqlite.search import yield_to_others
+from usermeta_server.store.sqlite.search_pool import yield_to_others
 from usermeta_server.unicode import FOLD_VERSION
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from usermeta_server.store.sqlite.connections import Connections, check, empty_l
 from usermeta_server.store.sqlite.indexes import statements as entry_statements
 from usermeta_server.store.sqlite.indexes import step
 from usermeta_server.store.sqlite.ownership import Ownership
-from usermeta_server.store.sqlite.search import Search
+from usermeta_server.store.sqlite.search_pool import SearchPool
 from usermeta_server.store.sqlite.tables import TABLES, USER_COLUMNS, Row, Statement, table_statements, user_from_row
 
 _USER_BY: Final = f"""
@@ -55,7 +55,7 @@ class SqliteEngine:
         self._writing = connections.writing
         self._open_writing = connections.open_writing
         self._reading = connections.reading
-        self._search = Search(connections.searching, search_seconds)
+        self._search = SearchPool(connections.searching, search_seconds)
         self._head: Head | None = None
         self._erasing = False
 

@@ -11,9 +11,9 @@ from usermeta_server.store.contract import Table
 from usermeta_server.store.engine import IndexStep
 from usermeta_server.store.predicates import DocumentPath
 from usermeta_server.store.sqlite.batch import run_batch
-from usermeta_server.store.sqlite.queries import entry_rows
+from usermeta_server.store.sqlite.selects import entry_rows
 from usermeta_server.store.sqlite.tables import TABLES, USER_COLUMNS, Row, Statement, user_from_row
-from usermeta_server.store.values import MISSING, resolve
+from usermeta_server.values import MISSING, resolve
 
 _INSERT: Final = "INSERT OR IGNORE INTO index_entries (index_id, part, key, user_id) VALUES (?, ?, ?, ?)"
 _DELETE: Final = "DELETE FROM index_entries WHERE index_id = ? AND part = ? AND key = ? AND user_id = ?"

@@ -17,14 +17,14 @@ from usermeta_server.store.contract import ScanLimitError
 from usermeta_server.store.engine import Indexes
 from usermeta_server.store.predicates import Predicate, UserQuery
 from usermeta_server.store.sqlite.indexes import ready
-from usermeta_server.store.sqlite.queries import Queries, Statement
+from usermeta_server.store.sqlite.selects import Select, Selects
 from usermeta_server.store.sqlite.tables import Row, user_from_row
 
 _AGAIN: Final = 0.05
 """Seconds after which a statement that is to end is told so again."""
 
 
-class Search:
+class SearchPool:
     """Runs queries for users."""
 
     def __init__(self, connections: Sequence[aiosqlite.Connection], limit: float) -> None:
@@ -39,8 +39,8 @@ class Search:
         """See `Engine.find`."""
         rows = await self._find(
             indexes,
-            lambda queries: None if queries.is_settled(query) else queries.probe(query.predicate),
-            lambda queries, counts: queries.page(query, counts),
+            lambda selects: None if selects.is_settled(query) else selects.probe(query.predicate),
+            lambda selects, counts: selects.page(query, counts),
         )
         return [user_from_row(row) for row in rows]
 
@@ -48,16 +48,16 @@ class Search:
         """See `Engine.count`."""
         ((count,),) = await self._find(
             indexes,
-            lambda queries: queries.probe(predicate),
-            lambda queries, counts: queries.count(predicate, counts),
+            lambda selects: selects.probe(predicate),
+            lambda selects, counts: selects.count(predicate, counts),
         )
         return int(count)
 
     async def _find(
         self,
         indexes: Indexes,
-        write_probe: Callable[[Queries], Statement | None],
-        write: Callable[[Queries, Sequence[int]], Statement],
+        write_probe: Callable[[Selects], Select | None],
+        write: Callable[[Selects, Sequence[int]], Select],
     ) -> Iterable[Row]:
         """Return the rows of the statement that is written by the counts of a probe, if there is one to ask.
 
@@ -66,10 +66,10 @@ class Search:
         async with self._connection() as connection:
             while True:
                 used = ready(indexes())
-                queries = Queries(used)
-                probe = write_probe(queries)
+                selects = Selects(used)
+                probe = write_probe(selects)
                 counts = () if probe is None else next(iter(await self._run(connection, probe)))
-                rows = await self._run(connection, write(queries, counts))
+                rows = await self._run(connection, write(selects, counts))
                 if used.items() <= ready(indexes()).items():
                     return rows
 
@@ -81,7 +81,7 @@ class Search:
         finally:
             self._free.put_nowait(connection)
 
-    async def _run(self, connection: aiosqlite.Connection, statement: Statement) -> Iterable[Row]:
+    async def _run(self, connection: aiosqlite.Connection, statement: Select) -> Iterable[Row]:
         running: asyncio.Future[Any] = asyncio.ensure_future(
             connection.execute_fetchall(statement.sql, dict(statement.parameters))
         )
