@@ -126,7 +126,8 @@ IS_KEPT: Final = """
 
 def placed(change: Change) -> Change:
     """Return a change that is about to be committed with its position: its id orders the changes of all users."""
-    return change._replace(position=Position(change.id, random_bytes(8)))
+    # Half the cost of _replace, for every write.
+    return Change(Position(change.id, random_bytes(8)), *change[1:])
 
 
 def statements(changes: Sequence[Change], erasures: Sequence[Erasure]) -> list[Statement]:
