@@ -25,15 +25,15 @@ SERVING: Final = Reply(status=Reply.SERVING).SerializeToString()
 
 async def held_write(service: Service) -> tuple["asyncio.Task[pb.CreateUserResponse]", asyncio.Event]:
     """Begin a write that is not committed before an event; return the call, once it got there, and the event."""
-    store: Any = service.server.app.store
-    commit, reached, release = store.commit, asyncio.Event(), asyncio.Event()
+    engine: Any = engine_of(service.server.app.store)
+    apply, reached, release = engine.apply, asyncio.Event(), asyncio.Event()
 
-    async def slow(transaction: object) -> None:
+    async def slow(*arguments: object) -> object:
         reached.set()
         await release.wait()
-        await commit(transaction)
+        return await apply(*arguments)
 
-    store.commit = slow
+    engine.apply = slow
 
     async def create() -> pb.CreateUserResponse:
         return await service.admin.CreateUser(pb.CreateUserRequest())
