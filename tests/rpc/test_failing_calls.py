@@ -55,6 +55,9 @@ FAILING: Final = {
     "a watch that fails": Failing(
         f"{BACKEND}WatchUsers", pb.WatchUsersRequest(filter="a = ").SerializeToString(), KEY, "INVALID_ARGUMENT"
     ),
+    "a malformed request for reflection": Failing(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", b"\xff", "", "INVALID_ARGUMENT"
+    ),
 }
 """One call of each kind that a stranger, or a program with a fault, makes by the thousand."""
 
