@@ -241,8 +241,8 @@ async def test_a_call_that_grpc_has_ended_is_no_fault(caplog: pytest.LogCaptureF
     async def send(*_: object) -> NoReturn:
         raise grpc.aio.InternalError("Failed to execute a batch")
 
-    context = SimpleNamespace(abort=send)
-    handler = open_handler("/a.Service/Method", grpc.unary_unary_rpc_method_handler, send, HealthCheckRequest)
+    context: Any = SimpleNamespace(abort=send)
+    handler: Any = open_handler("/a.Service/Method", grpc.unary_unary_rpc_method_handler, send, HealthCheckRequest)
     with pytest.raises(asyncio.CancelledError):
         await handler.unary_unary(HealthCheckRequest(), context)
     await refuse(context, UsermetaError(Reason.USER_NOT_FOUND))

@@ -119,7 +119,7 @@ def open_handler(
         try:
             check_parsed(request)
             return await behaviour(request, context)
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
             if _is_cancelled_by_client(error):
                 raise asyncio.CancelledError from None
             await refuse(context, to_domain_error(error, method))
@@ -173,7 +173,7 @@ class Guard:
                 self._check(self._caller().principal)
                 check_parsed(request)
                 response = await behaviour(request, context)
-            except (Exception, asyncio.CancelledError) as error:
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
                 if _is_cancelled_by_client(error):
                     self._record(method, request, start, _CANCELLED, None)
                     raise asyncio.CancelledError from None

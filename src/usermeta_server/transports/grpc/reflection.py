@@ -40,7 +40,7 @@ class Reflection:
 
     async def _answer(self, requests: Any, context: Context) -> None:  # noqa: ANN401  # gRPC's iterator of requests
         with self._streams.taken():
-            # What gRPC gives requests with refers to itself until it has ended: closed, it lets go of a call that fails.
+            # gRPC's iterator refers to itself until it has ended: closed, it lets go of a call that fails.
             async with aclosing(aiter(requests)) as received:
                 async for answer in self._servicer.ServerReflectionInfo(_parsed(received), context):
                     await context.write(answer)
