@@ -8,9 +8,9 @@ from usermeta_server.core.query import foreign, parse_filter
 from usermeta_server.errors import Reason, UsermetaError
 
 REFUSED = [
-    ("a ∧ b", 3, "write AND"),
-    ("a∨b", 2, "write OR"),
-    ("¬banned = true", 1, "write NOT"),
+    ("a \u2227 b", 3, "write AND"),
+    ("a\u2228b", 2, "write OR"),
+    ("\u00acbanned = true", 1, "write NOT"),
     ("public_metadata.a = True", 21, "'True' is not of this language: write true"),
     ("public_metadata.a != FALSE", 22, "write false"),
     ("public_metadata.a = NULL", 21, "write null"),
