@@ -5,6 +5,7 @@ import shlex
 import signal
 import socket
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from tests.cli.processes import Ended, run, served
+from tests.cli.processes import COMMAND, Ended, Running, environment, run, served
 from tests.support import DEADLINE
 
 
@@ -112,6 +113,31 @@ def test_a_signal_ends_the_server_gracefully(tmp_path: Path, number: signal.Sign
     messages = [json.loads(line)["message"] for line in ended.err.splitlines() if '"message"' in line]
     assert messages[-2:] == ["usermeta is stopping", "usermeta has stopped"]
     assert not (tmp_path / "usermeta.db-wal").exists()
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_server_ends_gracefully_though_a_standard_stream_was_closed(tmp_path: Path, closed: int) -> None:
+    """Nothing of its own has taken the stream's place."""
+    process = subprocess.Popen(  # noqa: S603  # no input
+        ["/bin/sh", "-c", f'exec "$@" {closed}>&-', "", *COMMAND, "serve", "--listen", "127.0.0.1:0"],
+        cwd=tmp_path,
+        env=environment(tmp_path, {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        if closed == 1:
+            Running(process)
+        else:
+            assert process.stdout.readline().startswith("Your first secret key")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=DEADLINE)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait(DEADLINE)
 
 
 def test_an_empty_store_gets_a_first_key_with_a_call_to_paste(tmp_path: Path) -> None:

@@ -49,11 +49,11 @@ async def abort(context: Context, code: grpc.StatusCode, text: str, trailers: Tr
 
     gRPC keeps the exception of `abort` with the call, and raises it again itself. Its traceback is a way from the call
     to this frame and back, which would keep the call, and its place among the connection's streams, until garbage is
-    looked for.
+    looked for. Where the client has left meanwhile there is nobody to tell, and gRPC says so by an error of its own.
     """
     try:
         await context.abort(code, text, trailers)
-    except grpc.aio.AbortError as aborted:
+    except (grpc.aio.AbortError, grpc.aio.InternalError) as aborted:
         aborted.__traceback__ = None
 
 
@@ -119,9 +119,9 @@ def open_handler(
         try:
             check_parsed(request)
             return await behaviour(request, context)
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
             if _is_cancelled_by_client(error):
-                raise
+                raise asyncio.CancelledError from None
             await refuse(context, to_domain_error(error, method))
             return None
 
@@ -173,10 +173,10 @@ class Guard:
                 self._check(self._caller().principal)
                 check_parsed(request)
                 response = await behaviour(request, context)
-            except (Exception, asyncio.CancelledError) as error:
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
                 if _is_cancelled_by_client(error):
                     self._record(method, request, start, _CANCELLED, None)
-                    raise
+                    raise asyncio.CancelledError from None
                 told = to_domain_error(error, method)
                 self._record(method, request, start, told.reason.status, told.reason)
                 await refuse(context, told)
@@ -201,7 +201,12 @@ def _serialize(response: Message) -> bytes:
 
 
 def _is_cancelled_by_client(error: BaseException) -> bool:
-    """Tell whether gRPC ended a call's task; a handler's own cancellation is a fault, and would hang the client."""
+    """Tell whether gRPC ended a call's task, or refuses to send because it is about to.
+
+    A handler's own cancellation is a fault, and would hang the client.
+    """
+    if isinstance(error, grpc.aio.InternalError):
+        return True
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 

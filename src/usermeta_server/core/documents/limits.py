@@ -31,7 +31,7 @@ class Limits:
     max_key_bytes: int = 256
 
 
-_BOUNDLESS = Limits(max_bytes=sys.maxsize, max_depth=sys.maxsize, max_key_bytes=sys.maxsize)
+_BOUNDLESS = Limits(max_bytes=sys.maxsize, max_depth=sys.maxsize)
 
 
 def seal(document: JsonObject, field: str, limits: Limits) -> bytes:
