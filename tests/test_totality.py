@@ -15,7 +15,7 @@ from usermeta.frontend.v1 import frontend_service_pb2
 from usermeta.frontend.v1 import sign_up_pb2 as frontend_sign_up_pb2
 from usermeta.frontend.v1 import user_pb2 as frontend_user_pb2
 from usermeta_server import policy
-from usermeta_server.model import Document
+from usermeta_server.model import Document, SignUp, User
 from usermeta_server.policy import Access, ProfileAudience, Viewer
 from usermeta_server.server import BACKEND, FRONTEND
 from usermeta_server.services.backend import BackendService
@@ -168,13 +168,13 @@ def test_every_document_has_a_row_for_every_viewer(viewer: Viewer) -> None:
 
 @pytest.mark.parametrize("viewer", Viewer)
 def test_a_view_holds_exactly_the_fields_of_the_viewers_message(viewer: Viewer) -> None:
-    fields = policy._view(viewer, USER).fields
+    fields = policy.views._view(viewer, USER).fields
     assert fields.keys() == {field.name for field in SEEN[viewer].fields}
 
 
 @pytest.mark.parametrize("viewer", [Viewer.BACKEND, Viewer.SELF])
 def test_a_view_holds_the_etags_of_exactly_the_documents_that_the_viewer_reads(viewer: Viewer) -> None:
-    etags = policy._view(viewer, USER).fields["metadata_etags"]
+    etags = policy.views._view(viewer, USER).fields["metadata_etags"]
     message = SEEN[viewer].fields_by_name["metadata_etags"].message_type
     readable = {document for document, access in policy.DOCUMENTS[viewer].items() if Access.READ in access}
     assert isinstance(etags, dict)
@@ -186,6 +186,20 @@ def test_a_view_holds_the_etags_of_exactly_the_documents_that_the_viewer_reads(v
 def test_what_can_be_written_can_be_read(viewer: Viewer) -> None:
     assert policy.WRITABLE_FIELDS[viewer] <= policy.VISIBLE[viewer]
     assert policy.SIGN_UP_WRITABLE_FIELDS[viewer] <= policy.SIGN_UP_VISIBLE[viewer]
+
+
+@pytest.mark.parametrize("viewer", Viewer)
+def test_nothing_can_be_written_but_fields_and_documents_that_the_tables_list(viewer: Viewer) -> None:
+    documents, sign_up_documents = policy.DOCUMENTS[viewer], policy.SIGN_UP_DOCUMENTS[viewer]
+    tables = policy.tables
+    assert tables.WRITABLE[viewer] == policy.WRITABLE_FIELDS[viewer] | _written(documents)
+    assert tables.SIGN_UP_WRITABLE[viewer] == policy.SIGN_UP_WRITABLE_FIELDS[viewer] | _written(sign_up_documents)
+    assert tables.WRITABLE[viewer] <= set(User._fields)
+    assert tables.SIGN_UP_WRITABLE[viewer] <= set(SignUp._fields)
+
+
+def _written(documents: Mapping[Document, Access]) -> set[str]:
+    return {document for document, access in documents.items() if Access.WRITE in access}
 
 
 @pytest.mark.parametrize("viewer", SIGN_UPS)

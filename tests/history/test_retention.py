@@ -9,7 +9,18 @@ import aiosqlite
 import pytest
 
 from tests.history.support import all_changes, history_of, kinds, merge
-from tests.support import Service, document, refused, request_id, serving, settings, struct, until
+from tests.support import (
+    BACKEND_CALLER,
+    Service,
+    allowed,
+    document,
+    refused,
+    request_id,
+    serving,
+    settings,
+    struct,
+    until,
+)
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
@@ -143,7 +154,9 @@ async def test_a_clock_that_went_back_leaves_no_gap(tmp_path: Path) -> None:
         for number, seconds in enumerate((1, 1, 3, 2, 4)):
             stamp = Stamp(start + seconds * SECOND, real=True, actor=Actor("", ""), request_id="")
             user_id = f"user_{number}"
-            await store.write(Reads(users=(user_id,)), partial(new_user, stamp=stamp, values={}, user_id=user_id))
+            await store.write(
+                Reads(users=(user_id,)), partial(new_user, stamp=stamp, write=allowed("", {}), user_id=user_id)
+            )
         times = [(change.time - start) // SECOND for change in await all_changes(service)]
         assert times == [1, 1, 3, 2, 4]
         assert await store.trim_changes(start + 3 * SECOND, 100) == 2
@@ -156,7 +169,7 @@ async def test_trimming_holds_up_no_write(tmp_path: Path) -> None:
     async with serving(settings(tmp_path)) as service:
         store, core = service.server.app.store, service.server.app.use_cases.users
         intent = Intent(Actor("", ""), "")
-        await asyncio.gather(*(core.create({}, {}, "", intent) for _ in range(600)))
+        await asyncio.gather(*(core.create(BACKEND_CALLER, ({}, {}), "", intent) for _ in range(600)))
         order: list[str] = []
 
         async def trim() -> None:
@@ -165,7 +178,7 @@ async def test_trimming_holds_up_no_write(tmp_path: Path) -> None:
 
         trimming = asyncio.create_task(trim())
         while not trimming.done():
-            await core.create({}, {}, "", intent)
+            await core.create(BACKEND_CALLER, ({}, {}), "", intent)
             order.append("write")
         assert order.count("slice") >= 60
         assert order.count("write") >= 30

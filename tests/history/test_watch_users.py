@@ -10,6 +10,7 @@ import pytest
 
 from tests.history.support import Kind, Watcher, history_of, kinds, merge, watching
 from tests.support import (
+    BACKEND_CALLER,
     DEADLINE,
     Clock,
     Refusal,
@@ -262,7 +263,8 @@ async def test_erased_changes(tmp_path: Path) -> None:
         assert (await watcher.changes(1))[0].after.first_name == "Ada"
         intent, core = Intent(Actor("", ""), ""), service.server.app.use_cases.users
         # In one commit: what is erased must still be only what was before.
-        await asyncio.gather(core.delete(user.id, "", intent), core.create({"first_name": "Bob"}, {}, user.id, intent))
+        creating = core.create(BACKEND_CALLER, ({"first_name": "Bob"}, {}), user.id, intent)
+        await asyncio.gather(core.delete(user.id, "", intent), creating)
         for from_table in (False, True):
             if from_table:
                 hub._max_changes = 0

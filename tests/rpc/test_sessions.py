@@ -9,7 +9,18 @@ import jwt
 import pytest
 
 from tests.rpc.methods import METHODS, Subject, call, sample
-from tests.support import BACKEND, FRONTEND, Clock, Service, bearer, refused, request_id, serving, settings
+from tests.support import (
+    BACKEND,
+    BACKEND_CALLER,
+    FRONTEND,
+    Clock,
+    Service,
+    bearer,
+    refused,
+    request_id,
+    serving,
+    settings,
+)
 from usermeta.backend.v1 import backend_service_pb2 as backend_pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
@@ -144,7 +155,7 @@ async def test_sessions_made_in_one_commit_with_the_end_of_their_users_are_not_t
     results = await asyncio.gather(
         *(use_cases.sessions.create(user.id, HOUR, intent) for user in users),
         *(use_cases.users.delete(user.id, "", intent) for user in users),
-        *(use_cases.users.create({}, {}, user.id, intent) for user in users),
+        *(use_cases.users.create(BACKEND_CALLER, ({}, {}), user.id, intent) for user in users),
     )
     for session, user in zip(results, users, strict=False):
         assert isinstance(session, Session)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import pytest
 
-from tests.support import DEADLINE
+from tests.support import DEADLINE, allowed
 from usermeta_server.clock import Clock, wall_clock
 from usermeta_server.core.profile import identifier, identifiers, identifiers_of
 from usermeta_server.core.revision import revise
@@ -184,7 +184,7 @@ def saving(user_id: str, **fields: str) -> Write:
     def change(draft: Draft) -> User:
         user = draft.users.get(user_id)
         if user is None:
-            return new_user(draft, _stamp(draft), fields, user_id)
+            return new_user(draft, _stamp(draft), allowed("", fields), user_id)
         after = user._replace(version=draft.next_version(), **fields)  # type: ignore[arg-type]  # texts only
         draft.users.put(user_id, after)
         return after
@@ -194,12 +194,13 @@ def saving(user_id: str, **fields: str) -> Write:
 
 def making(user_id: str) -> Write:
     """Return a write that makes a user without a name, as CreateUser does."""
-    return Reads(users=(user_id,)), lambda draft: new_user(draft, _stamp(draft), {}, user_id)
+    return Reads(users=(user_id,)), lambda draft: new_user(draft, _stamp(draft), allowed("", {}), user_id)
 
 
 def revising(user_id: str, **fields: str) -> Write:
     """Return a write that changes fields and documents of a user, as updates and metadata writes do."""
-    return Reads(users=(user_id,)), lambda draft: revise(draft, _stamp(draft), existing(draft, user_id), fields)
+    write = allowed(user_id, fields)
+    return Reads(users=(user_id,)), lambda draft: revise(draft, _stamp(draft), existing(draft, user_id), write)
 
 
 def erasing(user_id: str) -> Write:
@@ -224,7 +225,7 @@ def creating(user_id: str, username: str) -> Write:
     claimed = identifiers({"username": username})
 
     def change(draft: Draft) -> User:
-        user = new_user(draft, _stamp(draft), {"username": username}, user_id)
+        user = new_user(draft, _stamp(draft), allowed("", {"username": username}), user_id)
         claim(draft, user, claimed)
         return user
 

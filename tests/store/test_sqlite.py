@@ -15,7 +15,7 @@ import pytest
 
 from tests.store.contract import Write, creating, existing, reason_of, saving
 from tests.store.sqlite import engine_of, open_sqlite
-from tests.support import USER, Clock
+from tests.support import USER, Clock, allowed
 from usermeta_server.clock import wall_clock
 from usermeta_server.core.users import erase, new_user
 from usermeta_server.errors import OperatorError, Reason
@@ -316,7 +316,7 @@ def replacing(user_id: str) -> Write:
         stamp = Stamp(draft.now, real=True, actor=Actor("test", "test"), request_id="")
         user = existing(draft, user_id)
         erase(draft, stamp, user)
-        return new_user(draft, stamp, {}, user_id)
+        return new_user(draft, stamp, allowed("", {}), user_id)
 
     return Reads(users=(user_id,)), change
 

@@ -11,7 +11,7 @@ from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, Status, UsermetaError, Violation, together
 from usermeta_server.ids import Stamp
 from usermeta_server.model import Document, User
-from usermeta_server.policy import WriteGrant
+from usermeta_server.policy import AllowedWrite, WriteGrant
 from usermeta_server.store.contract import Draft, Reader, Reads
 from usermeta_server.values import JsonObject
 
@@ -24,13 +24,13 @@ def _anyone(_: User) -> None:
 
 
 class MetadataWrite(NamedTuple):
-    """A write of documents that the policy allowed: the edits, and the etags that it expects.
+    """A write of documents that the policy granted: the edits, and the etags that it expects.
 
     `check` raises if the user is not the one that it is meant for.
     """
 
     caller: Caller
-    grant: WriteGrant
+    grant: WriteGrant[User]
     edits: Mapping[Document, Edit]
     expected_etags: Mapping[Document, str]
     check: Callable[[User], None] = _anyone
@@ -49,9 +49,9 @@ class Metadata:
         """Edit documents of one user, and return the user after it.
 
         Raises:
-            UsermetaError: USER_NOT_FOUND, USER_BANNED, ETAG_MISMATCH, and what edits and limits raise.
+            UsermetaError: ACCESS_DENIED, USER_NOT_FOUND, USER_BANNED, ETAG_MISMATCH, and what edits and limits raise.
         """
-        user_id = write.grant.user_id
+        user_id = write.grant.record_id
 
         async def recall(outcome: str) -> User:
             return policy.admit(write.caller, await self._store.user(outcome))
@@ -101,19 +101,19 @@ class Metadata:
 
         return await self._writes.perform(
             intent,
-            Reads(users=tuple(write.grant.user_id for write in writes if isinstance(write, MetadataWrite))),
+            Reads(users=tuple(write.grant.record_id for write in writes if isinstance(write, MetadataWrite))),
             apply,
             name=lambda results: " ".join(map(_name, results)),
             recall=recall,
         )
 
     def _apply(self, draft: Draft, stamp: Stamp, write: MetadataWrite) -> User:
-        user = policy.admit(write.caller, draft.users.get(write.grant.user_id))
+        user = policy.admit(write.caller, draft.users.get(write.grant.record_id))
         write.check(user)
         check_etags(write.expected_etags, user.document_etag)
         # All edits before all limits: the order of checks goes over the whole request.
         edited = {document: edit(load(user.document(document))) for document, edit in write.edits.items()}
-        return revise(draft, stamp, user, seal_all(edited, "", self._limits))
+        return revise(draft, stamp, user, AllowedWrite(write.grant, seal_all(edited, "", self._limits)))
 
 
 def _name(result: User | UsermetaError) -> str:

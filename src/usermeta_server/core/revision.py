@@ -7,7 +7,7 @@ from usermeta_server.core import erasure
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
 from usermeta_server.model import BEGINNING, Change, ChangeKind, Document, User
-from usermeta_server.policy import VISIBLE, Viewer
+from usermeta_server.policy import VISIBLE, AllowedWrite, Viewer
 from usermeta_server.store.contract import Draft
 
 P = TypeVar("P", bound=str)
@@ -24,13 +24,16 @@ def check_etags(expected: Mapping[P, str], current: Callable[[P], str]) -> None:
         raise UsermetaError(Reason.ETAG_MISMATCH, metadata=mismatched)
 
 
-def revise(draft: Draft, stamp: Stamp, user: User, values: Mapping[str, str | bool]) -> User:
-    """Write those of the new values that differ, and return the user after it.
+def revise(draft: Draft, stamp: Stamp, user: User, write: AllowedWrite[User]) -> User:
+    """Write those of the allowed values that differ, and return the user after it.
 
     A write that changes nothing keeps every etag and time. What the user themself is shown of them moves only
     with what the user may read.
+
+    Raises:
+        UsermetaError: ACCESS_DENIED, when the write was allowed for another user.
     """
-    changed = {part: value for part, value in values.items() if getattr(user, part) != value}
+    changed = {part: value for part, value in write.values_for(user.id).items() if getattr(user, part) != value}
     if not changed:
         return user
     made: dict[str, Any] = {**changed, "version": draft.next_version(), "update_time": stamp.now}

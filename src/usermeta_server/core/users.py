@@ -13,6 +13,7 @@ from usermeta_server.core.writes import Intent, MovedError, Writes, until_settle
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
 from usermeta_server.model import ChangeKind, Document, Identifier, IdentifierKind, User
+from usermeta_server.policy import AllowedWrite
 from usermeta_server.store.contract import Draft, Reader, Reads
 from usermeta_server.values import JsonObject
 
@@ -27,20 +28,26 @@ class Users:
         self._limits = limits
 
     async def create(
-        self, values: ProfileValues, documents: Mapping[Document, JsonObject], user_id: str, intent: Intent
+        self,
+        caller: Caller,
+        given: tuple[ProfileValues, Mapping[Document, JsonObject]],
+        user_id: str,
+        intent: Intent,
     ) -> User:
-        """Make a user, with an id of the caller's choice or, if that is empty, a new one.
+        """Make a user of fields and documents, with an id of the caller's choice or, if that is empty, a new one.
 
         Raises:
-            UsermetaError: IDENTIFIER_TAKEN, and what the limits of documents raise.
+            UsermetaError: ACCESS_DENIED, IDENTIFIER_TAKEN, and what the limits of documents raise.
         """
+        values, documents = given
+        grant = policy.grant_write(caller, "", {*values, *documents})
         claimed = profile.identifiers(values)
 
         def change(draft: Draft, stamp: Stamp) -> User:
             texts = seal_all(documents, "user.", self._limits)
             if user_id and draft.users.get(user_id) is not None:
                 raise taken("user_id")
-            user = new_user(draft, stamp, {**values, **texts}, user_id)
+            user = new_user(draft, stamp, AllowedWrite(grant, {**values, **texts}), user_id)
             claim(draft, user, claimed)
             return user
 
@@ -98,11 +105,12 @@ class Users:
         """Change profile fields, and return the user after it.
 
         Raises:
-            UsermetaError: USER_NOT_FOUND, USER_BANNED, ETAG_MISMATCH, IDENTIFIER_TAKEN.
+            UsermetaError: ACCESS_DENIED, USER_NOT_FOUND, USER_BANNED, ETAG_MISMATCH, IDENTIFIER_TAKEN.
         """
+        write = AllowedWrite(policy.grant_write(caller, user_id, values), values)
         return await until_settled(
             lambda: self._identifiers_of(user_id),
-            lambda seen: self._update(caller, user_id, (values, seen), expected_etag, intent),
+            lambda seen: self._update(caller, (write, seen), expected_etag, intent),
         )
 
     async def _identifiers_of(self, user_id: str) -> Collection[Identifier]:
@@ -112,20 +120,20 @@ class Users:
     async def _update(
         self,
         caller: Caller,
-        user_id: str,
-        given: tuple[ProfileValues, Collection[Identifier]],
+        given: tuple[AllowedWrite[User], Collection[Identifier]],
         expected_etag: str,
         intent: Intent,
     ) -> User:
-        values, seen = given
+        write, seen = given
+        user_id = write.record_id
         etag = policy.FIELDS[policy.viewer_of(caller, user_id)]["etag"]
-        claimed = profile.identifiers(values)
+        claimed = profile.identifiers(write.values)
 
         def change(draft: Draft, stamp: Stamp) -> User:
             user = policy.admit(caller, draft.users.get(user_id))
             before = _settled(user, seen)
             check_etags({"profile": expected_etag}, lambda _: str(etag(user)))
-            revised = revise(draft, stamp, user, profile.with_verification(user.email_address, values))
+            revised = revise(draft, stamp, user, policy.withdraw_verification(write, user.email_address))
             claim(draft, revised, claimed)
             _release(draft, user, before.difference(profile.identifiers_of(revised)))
             return revised
@@ -172,11 +180,16 @@ class Users:
 def new_user(
     draft: Draft,
     stamp: Stamp,
-    values: Mapping[str, str | bool],
+    write: AllowedWrite[User],
     user_id: str = "",
     kind: ChangeKind = ChangeKind.CREATED,
 ) -> User:
-    """Write a new user with these fields and documents; what is not given is unset or `{}`."""
+    """Write a new user with the allowed fields and documents; what is not given is unset or `{}`.
+
+    Raises:
+        UsermetaError: ACCESS_DENIED, when the write was allowed for a user that there is.
+    """
+    values = write.values_for("")
     version = draft.next_version()
     blank = User(
         id=user_id or stamp.new_id("user"),

@@ -84,8 +84,7 @@ class BackendService:
             documents_of(request.user, "user."),
             intent_of(request, caller),
         )
-        policy.grant_write(caller, user_id, documents.keys())
-        user = await self._users.create(values, documents, user_id, intent)
+        user = await self._users.create(caller, (values, documents), user_id, intent)
         return self._replies.of(caller, user)
 
     async def get_user(self, request: pb.GetUserRequest, caller: Caller) -> bytes:

@@ -53,7 +53,9 @@ class FrontendService:
             intent_of(request, caller),
         )
         made = await self._sign_ups.create(caller, *changes, intent)
-        return with_sign_up(pb.CreateSignUpResponse(sign_up_token=made.token), caller, made.sign_up)
+        response = pb.CreateSignUpResponse(sign_up_token=made.token)
+        fill(response.sign_up, made.view)
+        return response
 
     async def get_sign_up(self, _: pb.GetSignUpRequest, caller: Caller) -> pb.GetSignUpResponse:
         sign_up = await self._sign_ups.get(caller, caller.principal.id)

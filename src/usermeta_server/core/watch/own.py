@@ -33,7 +33,8 @@ class OwnWatch:
                 raise self.watch.ended.result()
             self.watch.wake.clear()
             user = policy.admit(self._caller, await self._store.user(self._caller.principal.user_id))
-            shown = (user.visible_etag, user.public_metadata_etag, user.unsafe_metadata_etag)
+            seen = policy.view(self._caller, user)
+            shown = (seen.read("etag"), seen.read("metadata_etags"))
             if shown != self._shown:
                 self._shown = shown
                 return user
