@@ -107,14 +107,14 @@ def test_a_token_without_an_id_holds_no_sign_up() -> None:
 
 @pytest.mark.parametrize("caller", [NOBODY, NEWCOMER_CALLER])
 def test_who_has_just_begun_a_sign_up_sees_what_its_holder_does(caller: Caller) -> None:
-    begun = policy.begun_sign_up_view(policy.grant_sign_up(caller, []), SHOWN)
+    begun = policy.created_sign_up_view(policy.grant_sign_up(caller, []), SHOWN)
     assert begun.fields == policy.sign_up_view(HOLDER_CALLER, SHOWN).fields
 
 
 @pytest.mark.parametrize("caller", [HOLDER_CALLER, BACKEND_CALLER])
 def test_a_grant_to_change_a_sign_up_shows_nothing_of_one(caller: Caller) -> None:
     grant = policy.grant_sign_up_write(caller, SIGN_UP.id, [])
-    assert reason_of(policy.begun_sign_up_view, grant, SHOWN) is Reason.ACCESS_DENIED
+    assert reason_of(policy.created_sign_up_view, grant, SHOWN) is Reason.ACCESS_DENIED
 
 
 @pytest.mark.parametrize("name", SignUp._fields)

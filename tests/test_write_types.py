@@ -81,8 +81,8 @@ def shown(caller: Caller, user: User, sign_up: ShownSignUp) -> None:
     View("policy", Viewer.BACKEND, {}, user)  # refused: arg-type
     view.viewer = Viewer.BACKEND  # refused: misc
     policy.sign_up_view(sign_up)  # refused: call-arg, arg-type
-    policy.begun_sign_up_view(caller, sign_up)  # refused: arg-type
-    policy.begun_sign_up_view(policy.grant_write(caller, user.id, []), sign_up)  # refused: arg-type
+    policy.created_sign_up_view(caller, sign_up)  # refused: arg-type
+    policy.created_sign_up_view(policy.grant_write(caller, user.id, []), sign_up)  # refused: arg-type
 """
 """Uses of what the policy makes. The type checker refuses the lines that say so, with these codes, and no others."""
 

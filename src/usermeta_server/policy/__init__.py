@@ -20,7 +20,7 @@ from usermeta_server.policy.tables import (
     Viewer,
     sign_up_documents,
 )
-from usermeta_server.policy.views import View, begun_sign_up_view, created_user_view, profile, sign_up_view, view
+from usermeta_server.policy.views import View, created_sign_up_view, created_user_view, profile, sign_up_view, view
 from usermeta_server.policy.writes import (
     AllowedWrite,
     WriteGrant,
@@ -52,8 +52,8 @@ __all__ = [
     "admit",
     "admit_to_sign_up",
     "authorize",
-    "begun_sign_up_view",
     "completion_of",
+    "created_sign_up_view",
     "created_user_view",
     "grant_sign_up",
     "grant_sign_up_write",

@@ -85,7 +85,7 @@ def sign_up_view(caller: Caller, sign_up: ShownSignUp) -> View:
     return _sign_up_view(admit_to_sign_up(caller, sign_up.record.id), sign_up)
 
 
-def begun_sign_up_view(grant: WriteGrant[SignUp], sign_up: ShownSignUp) -> View:
+def created_sign_up_view(grant: WriteGrant[SignUp], sign_up: ShownSignUp) -> View:
     """Return what may be read of a sign-up by who has just begun it, with this grant: what its holder may.
 
     Raises:

@@ -97,7 +97,7 @@ def grant_sign_up(caller: Caller, names: Collection[str]) -> WriteGrant[SignUp]:
 
 
 def withdraw_verification(write: AllowedWrite[R], address: str) -> AllowedWrite[R]:
-    """Return a write after which another email address than the present one is unverified, unless the write says more.
+    """Return a write by which another email address than the present one is not verified, unless it says otherwise.
 
     So whoever may give another address makes it unverified, also who may not write whether it is.
     """

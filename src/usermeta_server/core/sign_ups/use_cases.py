@@ -101,11 +101,11 @@ class SignUps:
             if any(draft.identifiers.get(each) for each in claimed):
                 raise taken("external_id")
             token = self._sign_up_tokens.make(made.id) if stamp.real else ""
-            return _begun(grant, self._shown(made, draft.wall), token)
+            return _created(grant, self._shown(made, draft.wall), token)
 
         async def recall(outcome: str) -> NewSignUp:
             sign_up = await self._store.sign_up(outcome)
-            return _begun(grant, self._admit(Viewer.BACKEND, sign_up, self._store.wall_time()))
+            return _created(grant, self._admit(Viewer.BACKEND, sign_up, self._store.wall_time()))
 
         return await self._writes.perform(
             intent, Reads(identifiers=claimed), change, name=lambda new: new.sign_up.record.id, recall=recall
@@ -271,8 +271,8 @@ class SignUps:
         return Completion(sign_up, user, token, shows_user)
 
 
-def _begun(grant: WriteGrant[SignUp], sign_up: ShownSignUp, token: str = "") -> NewSignUp:
-    return NewSignUp(sign_up, policy.begun_sign_up_view(grant, sign_up), token)
+def _created(grant: WriteGrant[SignUp], sign_up: ShownSignUp, token: str = "") -> NewSignUp:
+    return NewSignUp(sign_up, policy.created_sign_up_view(grant, sign_up), token)
 
 
 def _check_etag(viewer: Viewer, sign_up: SignUp, expected: str) -> None:
