@@ -1,6 +1,7 @@
 """Callers that got past the handlers: each use case asks the policy by itself, and what it refuses changes nothing."""
 
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,10 +13,18 @@ from usermeta_server.app import App, open_app
 from usermeta_server.audience import ANONYMOUS, Audience, Caller, Identity, Principal, PrincipalKind
 from usermeta_server.core.history import Restoration
 from usermeta_server.core.metadata import MetadataWrite
+from usermeta_server.core.revision import revise
+from usermeta_server.core.sign_ups import Requirements, SignUpRules
+from usermeta_server.core.sign_ups.revision import new_sign_up
+from usermeta_server.core.sign_ups.revision import revise as revise_sign_up
+from usermeta_server.core.users import new_user
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.ids import Stamp
 from usermeta_server.model import Actor, Document, ShownSignUp, SignUp, User
+from usermeta_server.policy import AllowedWrite
 from usermeta_server.settings import MEMORY
+from usermeta_server.store.contract import Draft
 from usermeta_server.values import JsonObject
 
 INTENT: Final = Intent(Actor("test", "test"), "test")
@@ -193,3 +202,29 @@ async def test_who_begins_a_sign_up_is_shown_it_as_its_holder_is(inside: Inside)
     again = await inside.use_cases.sign_ups.create(NEWCOMER, {}, {}, intent)
     assert again.view.fields == made.view.fields
     assert not again.token
+
+
+def test_a_write_that_was_allowed_for_one_record_changes_or_makes_no_other(inside: Inside) -> None:
+    user, sign_up = inside.user, inside.sign_up.record
+    own = AllowedWrite(policy.grant_write(inside.own, user.id, ["first_name"]), {"first_name": "Eve"})
+    held = AllowedWrite(policy.grant_sign_up_write(inside.holder, sign_up.id, ["first_name"]), {"first_name": "Eve"})
+    made = AllowedWrite(policy.grant_write(BACKEND_CALLER, "", []), {})
+    begun = AllowedWrite(policy.grant_sign_up(NOBODY, []), {})
+    draft, stamp = Draft(1, 1, 1), Stamp(1, real=True, actor=Actor("test", "test"), request_id="")
+    rules = SignUpRules(Requirements(()), attested=False, idle=1)
+    calls: list[Callable[[], object]] = [
+        partial(revise, draft, stamp, user._replace(id="user_2"), own),
+        partial(revise, draft, stamp, user, made),
+        partial(new_user, draft, stamp, own),
+        partial(new_user, draft, stamp, own, user.id),
+        partial(revise_sign_up, draft, stamp, sign_up._replace(id="signup_2"), held, rules),
+        partial(revise_sign_up, draft, stamp, sign_up, begun, rules),
+        partial(new_sign_up, draft, stamp, held, 1),
+    ]
+    for call in calls:
+        with pytest.raises(UsermetaError) as caught:
+            call()
+        assert caught.value.reason is Reason.ACCESS_DENIED
+    assert not draft.users.staged
+    assert not draft.sign_ups.staged
+    assert draft.version == 1
