@@ -186,6 +186,16 @@ async def test_who_does_not_hold_a_sign_up_neither_reads_nor_writes_nor_ends_it(
         await denied(inside, sign_ups.reject(caller, sign_up_id, "", INTENT))
 
 
+async def test_who_does_not_hold_a_completed_sign_up_is_not_given_its_user(inside: Inside) -> None:
+    sign_ups, sign_up_id = inside.use_cases.sign_ups, inside.sign_up.record.id
+    done = await sign_ups.complete(inside.holder, sign_up_id, "", INTENT)
+    assert done.session_token
+    for caller in [*inside.strangers, inside.own]:
+        with pytest.raises(UsermetaError) as caught:
+            await sign_ups.complete(caller, sign_up_id, "", INTENT)
+        assert caught.value.reason is Reason.ACCESS_DENIED
+
+
 async def test_the_holder_of_another_sign_up_is_denied_before_it_is_told_whether_there_is_this_one(
     inside: Inside,
 ) -> None:
