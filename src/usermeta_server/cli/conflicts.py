@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 import grpc
@@ -84,8 +84,9 @@ def _texts_of(user: User) -> Iterator[_Text]:
 
 async def _owner(stub: "BackendServiceAsyncStub", text: _Text) -> str:
     """Return the id of the user that a text finds; empty if there is none."""
+    identifier: dict[str, Any] = {text.field: text.value}
     try:
-        return (await stub.GetUser(pb.GetUserRequest(**{text.field: text.value}))).user.id
+        return (await stub.GetUser(pb.GetUserRequest(**identifier))).user.id
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.NOT_FOUND:
             return ""
