@@ -46,7 +46,7 @@ class Sessions:
             return Session(*self._tokens.issue(user, transaction.wall, ttl))
 
         async def recall(outcome: str) -> Session:
-            user_id, _, expire_time = outcome.partition(" ")
+            expire_time, _, user_id = outcome.partition(" ")
             if await self._store.user(user_id) is None:
                 raise UsermetaError(Reason.USER_NOT_FOUND)
             return Session("", int(expire_time))
@@ -55,6 +55,6 @@ class Sessions:
             intent,
             reads_of(*subject),
             change,
-            name=lambda session: f"{subject.user_id} {session.expire_time}",
+            name=lambda session: f"{session.expire_time} {subject.user_id}",
             recall=recall,
         )

@@ -89,7 +89,10 @@ def user_ref_of(request: Any) -> UserRef:  # noqa: ANN401  # any request that na
     """
     if user_id := request.user_id:
         return UserRef(user_id)
-    kind = request.WhichOneof("identifier") or "user_id"
+    kind = request.WhichOneof("identifier")
+    if kind is None:
+        kinds = [field.name for field in request.DESCRIPTOR.oneofs_by_name["identifier"].fields]
+        raise invalid("user_id", f"one of {', '.join(kinds)} is required")
     value = _required(getattr(request, kind), kind)
     return UserRef("", identifier(IdentifierKind(kind), value))
 
