@@ -10,7 +10,6 @@ from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta.frontend.v1.sign_up_pb2 import SignUp
 from usermeta_server.audience import Audience, Caller, Identity, Principal, PrincipalKind
-from usermeta_server.core.user_refs import UserRef
 from usermeta_server.core.writes import Intent
 from usermeta_server.model import Actor
 
@@ -76,7 +75,7 @@ async def test_a_sign_up_that_is_begun_in_the_same_commit_after_the_end_stays(ow
     caller, actor = Caller(Audience.FRONTEND, "", principal), Actor("frontend", str(principal))
     use_cases, intent = own_service.server.app.use_cases, Intent(actor, "CreateSignUp", request_id(), b"the same")
     _, begun = await asyncio.gather(
-        use_cases.users.delete(UserRef(user.id), "", Intent(Actor("backend", "test"), "DeleteUser")),
+        use_cases.users.delete(user.id, "", Intent(Actor("backend", "test"), "DeleteUser")),
         use_cases.sign_ups.create(caller, {}, {}, intent),
     )
     holder = own_service.frontend(begun.token)

@@ -25,7 +25,6 @@ from tests.support import (
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceStub
 from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
-from usermeta_server.core.user_refs import UserRef
 from usermeta_server.core.watch import WatchFilter, users
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, UsermetaError
@@ -263,9 +262,7 @@ async def test_erased_changes(tmp_path: Path) -> None:
         assert (await watcher.changes(1))[0].after.first_name == "Ada"
         intent, core = Intent(Actor("", ""), ""), service.server.app.use_cases.users
         # In one commit: what is erased must still be only what was before.
-        await asyncio.gather(
-            core.delete(UserRef(user.id), "", intent), core.create({"first_name": "Bob"}, {}, user.id, intent)
-        )
+        await asyncio.gather(core.delete(user.id, "", intent), core.create({"first_name": "Bob"}, {}, user.id, intent))
         for from_table in (False, True):
             if from_table:
                 hub._max_changes = 0

@@ -14,7 +14,6 @@ from tests.sign_ups.support import begin
 from tests.support import BACKEND, FRONTEND, Service, bearer, document, refused, request_id, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
-from usermeta_server.core.user_refs import UserRef
 from usermeta_server.core.writes import Intent
 from usermeta_server.model import Actor
 
@@ -159,12 +158,10 @@ async def test_in_one_commit_only_what_came_before_is_forgotten(tmp_path: Path) 
         first, last = request_id(), request_id()
 
         await asyncio.gather(
-            use_cases.sessions.create(
-                UserRef(user.id), 1_000_000, Intent(actor, "CreateSessionToken", first, b"first")
-            ),
-            use_cases.users.delete(UserRef(user.id), "", Intent(actor, "DeleteUser")),
+            use_cases.sessions.create(user.id, 1_000_000, Intent(actor, "CreateSessionToken", first, b"first")),
+            use_cases.users.delete(user.id, "", Intent(actor, "DeleteUser")),
             use_cases.users.create({}, {}, user.id, Intent(actor, "CreateUser")),
-            use_cases.sessions.create(UserRef(user.id), 1_000_000, Intent(actor, "CreateSessionToken", last, b"last")),
+            use_cases.sessions.create(user.id, 1_000_000, Intent(actor, "CreateSessionToken", last, b"last")),
         )
         with closing(sqlite3.connect(f"file:{service.database}?mode=ro", uri=True)) as connection:
             kept = connection.execute("SELECT request_id FROM requests").fetchall()

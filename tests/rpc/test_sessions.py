@@ -14,7 +14,6 @@ from usermeta.backend.v1 import backend_service_pb2 as backend_pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta_server.core.sessions import Session
-from usermeta_server.core.user_refs import UserRef
 from usermeta_server.core.writes import Intent
 from usermeta_server.model import HOUR, SECOND, Actor
 
@@ -143,8 +142,8 @@ async def test_sessions_made_in_one_commit_with_the_end_of_their_users_are_not_t
     users = [await service.user() for _ in range(20)]
     use_cases, intent = service.server.app.use_cases, Intent(Actor("", ""), "")
     results = await asyncio.gather(
-        *(use_cases.sessions.create(UserRef(user.id), HOUR, intent) for user in users),
-        *(use_cases.users.delete(UserRef(user.id), "", intent) for user in users),
+        *(use_cases.sessions.create(user.id, HOUR, intent) for user in users),
+        *(use_cases.users.delete(user.id, "", intent) for user in users),
         *(use_cases.users.create({}, {}, user.id, intent) for user in users),
     )
     for session, user in zip(results, users, strict=False):

@@ -26,7 +26,6 @@ from usermeta.backend.v1.document_pb2 import DOCUMENT_PUBLIC_METADATA
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta_server.app import open_app
-from usermeta_server.core.user_refs import UserRef
 from usermeta_server.core.writes import Intent
 from usermeta_server.model import Actor, Document, IndexState
 from usermeta_server.model import User as ModelUser
@@ -224,8 +223,8 @@ async def test_writes_meet_an_index_that_is_half_built(tmp_path: Path) -> None:
         await app.use_cases.search.create_index(PLAN_PATH, INTENT)
         await app.store.build_indexes(10)
         await put(app.store, [each._replace(public_metadata='{"plan":"new"}') for each in some(30)[5:15]])
-        await app.use_cases.users.delete(UserRef("user_0002"), "", INTENT)
-        await app.use_cases.users.delete(UserRef("user_0022"), "", INTENT)
+        await app.use_cases.users.delete("user_0002", "", INTENT)
+        await app.use_cases.users.delete("user_0022", "", INTENT)
         assert [index.state for index in app.store.metadata_indexes()] == [IndexState.BUILDING]
         while await app.store.build_indexes(10):
             pass

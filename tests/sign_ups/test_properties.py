@@ -20,7 +20,6 @@ from usermeta_server.audience import ANONYMOUS, Audience, Caller, Identity, Prin
 from usermeta_server.core.documents import JsonObject, load
 from usermeta_server.core.metadata import MetadataWrite
 from usermeta_server.core.sign_ups import Completion
-from usermeta_server.core.user_refs import UserRef
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import UsermetaError
 from usermeta_server.model import Actor, Document, Scope, ShownSignUp, User
@@ -208,7 +207,7 @@ class SignUpMachine(RuleBasedStateMachine):
     def delete(self, index: int) -> None:
         """Delete a user."""
         user_id = list(self.people)[index % len(self.people)]
-        self.runner.run(self.app.use_cases.users.delete(UserRef(user_id), "", intent_of(BACKEND, "delete")))
+        self.runner.run(self.app.use_cases.users.delete(user_id, "", intent_of(BACKEND, "delete")))
         gone = self.people.pop(user_id)
         self.attempts = [each for each in self.attempts if each.status == "complete" or not each.is_of(gone)]
         for attempt in self.attempts:

@@ -7,7 +7,7 @@ from usermeta_server import policy
 from usermeta_server.audience import Caller
 from usermeta_server.core.documents import load
 from usermeta_server.core.metadata import Edit, Metadata, MetadataWrite
-from usermeta_server.core.user_refs import UserRef, acting_on, look_up
+from usermeta_server.core.user_refs import Subject, UserRef, acting_on, look_up
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Change, Document, User
@@ -53,7 +53,7 @@ class History:
             self._store, restoration.user, lambda found: self._restore(caller, restoration, found, intent)
         )
 
-    async def _restore(self, caller: Caller, restoration: Restoration, subject: UserRef, intent: Intent) -> User:
+    async def _restore(self, caller: Caller, restoration: Restoration, subject: Subject, intent: Intent) -> User:
         user_id, documents = subject.user_id, restoration.documents
         change = await self._store.find_change(restoration.change_id)
         then = change.after if change and change.user_id == user_id else None

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from usermeta_server.auth.session_tokens import SessionTokens
-from usermeta_server.core.user_refs import UserRef, acting_on, reads_of, user_in
+from usermeta_server.core.user_refs import Subject, UserRef, acting_on, reads_of, user_in
 from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
@@ -34,7 +34,7 @@ class Sessions:
         """
         return await acting_on(self._store, user, lambda found: self._create(found, ttl, intent))
 
-    async def _create(self, subject: UserRef, ttl: int, intent: Intent) -> Session:
+    async def _create(self, subject: Subject, ttl: int, intent: Intent) -> Session:
         def change(transaction: Transaction, stamp: Stamp) -> Session:
             user = user_in(transaction, *subject)
             if user is None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from usermeta_server.core.writes import MovedError, until_settled
 from usermeta_server.model import Identifier, User
@@ -11,49 +11,51 @@ from usermeta_server.store.base import Reads, Store, Transaction
 T = TypeVar("T")
 
 
-class UserRef(NamedTuple):
-    """A user as a request names it: by its id, or by an identifier.
+UserRef: TypeAlias = str | Identifier
+"""A user as a request names it: by its id, or by an identifier, which is looked up."""
 
-    With an identifier (`found_by`) the id is empty until it is looked up, and stays so when nobody has it.
-    """
+
+class Subject(NamedTuple):
+    """The user that a write is about: its id, empty when nobody is, and the identifier by which it was looked up."""
 
     user_id: str
     found_by: Identifier | None = None
 
 
-async def look_up(store: Store, ref: UserRef) -> UserRef:
-    """Return a reference with the id of its user."""
-    if ref.found_by is None:
-        return ref
-    user = await store.user_by(ref.found_by)
-    return ref._replace(user_id=user.id if user else "")
+async def look_up(store: Store, ref: UserRef) -> Subject:
+    """Return whom a reference means by now."""
+    if isinstance(ref, str):
+        return Subject(ref)
+    user = await store.user_by(ref)
+    return Subject(user.id if user else "", ref)
 
 
-def acting_on(store: Store, ref: UserRef, act: Callable[[UserRef], Awaitable[T]]) -> Awaitable[T]:
-    """Return what a write of a user returns, which is given the reference with the user's id.
+def acting_on(store: Store, ref: UserRef, act: Callable[[Subject], Awaitable[T]]) -> Awaitable[T]:
+    """Return what a write returns that is given the user whom a reference means.
 
     It has to declare `reads_of` and to ask for the user by `user_in`; it is done again when the identifier has become
     another user's in between.
     """
-    return act(ref) if ref.found_by is None else until_settled(lambda: look_up(store, ref), act)
+    return act(Subject(ref)) if isinstance(ref, str) else until_settled(lambda: look_up(store, ref), act)
 
 
 def acting_on_all(
-    store: Store, refs: Sequence[UserRef], act: Callable[[Sequence[UserRef]], Awaitable[T]]
+    store: Store, refs: Sequence[UserRef], act: Callable[[Sequence[Subject]], Awaitable[T]]
 ) -> Awaitable[T]:
     """Return what a write of many users returns; see `acting_on`."""
-    if all(ref.found_by is None for ref in refs):
-        return act(refs)
+    named = [Subject(ref) for ref in refs if isinstance(ref, str)]
+    if len(named) == len(refs):
+        return act(named)
     return until_settled(lambda: asyncio.gather(*(look_up(store, ref) for ref in refs)), act)
 
 
 def reads_of(user_id: str, found_by: Identifier | None) -> Reads:
-    """Return what a mutation has to declare to call `user_in`."""
+    """Return what a mutation has to declare that calls `user_in` for a `Subject`."""
     return Reads(users=(user_id,), identifiers=(found_by,) if found_by else ())
 
 
 def user_in(transaction: Transaction, user_id: str, found_by: Identifier | None) -> User | None:
-    """Return the user that was referred to as it is by now, None when there is none.
+    """Return the user of a `Subject` as it is by now, None when there is none.
 
     Raises:
         MovedError: the identifier is another user's by now than when it was looked up.

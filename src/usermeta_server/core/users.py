@@ -9,7 +9,7 @@ from usermeta_server.core import profile
 from usermeta_server.core.documents import JsonObject, Limits, seal_all
 from usermeta_server.core.profile import ProfileValues
 from usermeta_server.core.revision import change_of, check_etags, revise, tombstone_of
-from usermeta_server.core.user_refs import UserRef, acting_on, acting_on_all, look_up, reads_of, user_in
+from usermeta_server.core.user_refs import Subject, UserRef, acting_on, acting_on_all, look_up, reads_of, user_in
 from usermeta_server.core.writes import Intent, MovedError, Writes, until_settled
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
@@ -69,11 +69,11 @@ class Users:
             raise UsermetaError(Reason.USER_NOT_FOUND)
         return user
 
-    def acting_on(self, ref: UserRef, act: Callable[[UserRef], Awaitable[T]]) -> Awaitable[T]:
+    def acting_on(self, ref: UserRef, act: Callable[[Subject], Awaitable[T]]) -> Awaitable[T]:
         """Return what a write of a user returns; see `user_refs.acting_on`."""
         return acting_on(self._store, ref, act)
 
-    def acting_on_all(self, refs: Sequence[UserRef], act: Callable[[Sequence[UserRef]], Awaitable[T]]) -> Awaitable[T]:
+    def acting_on_all(self, refs: Sequence[UserRef], act: Callable[[Sequence[Subject]], Awaitable[T]]) -> Awaitable[T]:
         """Return what a write of many users returns; see `user_refs.acting_on`."""
         return acting_on_all(self._store, refs, act)
 
@@ -153,13 +153,13 @@ class Users:
             UsermetaError: USER_NOT_FOUND, ETAG_MISMATCH.
         """
 
-        async def look() -> tuple[UserRef, Collection[Identifier]]:
+        async def look() -> tuple[Subject, Collection[Identifier]]:
             subject = await look_up(self._store, user)
             return subject, await self._identifiers_of(subject.user_id)
 
         await until_settled(look, lambda seen: self._delete(*seen, expected_etag, intent))
 
-    async def _delete(self, subject: UserRef, seen: Collection[Identifier], expected_etag: str, intent: Intent) -> None:
+    async def _delete(self, subject: Subject, seen: Collection[Identifier], expected_etag: str, intent: Intent) -> None:
         user_id = subject.user_id
 
         def change(transaction: Transaction, stamp: Stamp) -> None:

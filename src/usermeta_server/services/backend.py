@@ -13,7 +13,7 @@ from usermeta_server.audience import Caller
 from usermeta_server.core.history import Restoration
 from usermeta_server.core.metadata import Edit, MetadataWrite
 from usermeta_server.core.use_cases import UseCases
-from usermeta_server.core.user_refs import UserRef
+from usermeta_server.core.user_refs import Subject, UserRef
 from usermeta_server.errors import UsermetaError, invalid
 from usermeta_server.model import HOUR, SECOND, Document, User
 from usermeta_server.policy import SIGN_UP_WRITABLE_FIELDS, WRITABLE_FIELDS, Viewer, sign_up_documents
@@ -98,10 +98,7 @@ class BackendService:
 
     async def get_user(self, request: pb.GetUserRequest, caller: Caller) -> Encoded[pb.GetUserResponse]:
         ref, mask = read(user_ref_of(request), read_mask_of(request, UserMessage))
-        if ref.found_by is None:
-            user = await self._users.get(caller, ref.user_id)
-        else:
-            user = await self._users.get_by(ref.found_by)
+        user = await (self._users.get(caller, ref) if isinstance(ref, str) else self._users.get_by(ref))
         return self._replies.of(pb.GetUserResponse, caller, user, mask)
 
     async def batch_get_users(
@@ -161,7 +158,7 @@ class BackendService:
         )
         asked = [_item(item) for item in items]
 
-        async def write(found: Sequence[UserRef]) -> Sequence[User | UsermetaError]:
+        async def write(found: Sequence[Subject]) -> Sequence[User | UsermetaError]:
             users = iter(found)
             writes = [
                 _allowed(caller, next(users), each.edits, each.expected_etags) if isinstance(each, _Asked) else each
@@ -227,7 +224,7 @@ class BackendService:
         )
         before = 0
         if isinstance(asked.after, list):  # a page goes on with the user of the first one
-            user, before = UserRef(str(asked.after[0])), int(str(asked.after[1]))
+            user, before = str(asked.after[0]), int(str(asked.after[1]))
         return paged(
             pb.ListUserChangesResponse,
             await self._history.list(user, before, asked.size + 1),
@@ -343,7 +340,7 @@ class BackendService:
 
 
 def _allowed(
-    caller: Caller, found: UserRef, edits: Mapping[Document, Edit], expected_etags: Mapping[Document, str]
+    caller: Caller, found: Subject, edits: Mapping[Document, Edit], expected_etags: Mapping[Document, str]
 ) -> MetadataWrite:
     """Return a write of documents of the user that was found, if the policy allows it."""
     grant = policy.grant_write(caller, found.user_id, edits.keys())

@@ -87,14 +87,15 @@ def user_ref_of(request: Any) -> UserRef:  # noqa: ANN401  # any request that na
     Raises:
         UsermetaError: FIELD_INVALID, when nothing is, or it is empty.
     """
-    if user_id := request.user_id:
-        return UserRef(user_id)
+    user_id: str = request.user_id
+    if user_id:
+        return user_id
     kind = request.WhichOneof("identifier")
     if kind is None:
         kinds = [field.name for field in request.DESCRIPTOR.oneofs_by_name["identifier"].fields]
         raise invalid("user_id", f"one of {', '.join(kinds)} is required")
     value = _required(getattr(request, kind), kind)
-    return UserRef("", identifier(IdentifierKind(kind), value))
+    return identifier(IdentifierKind(kind), value)
 
 
 @reading
