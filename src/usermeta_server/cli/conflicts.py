@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import grpc
@@ -63,8 +63,9 @@ async def _conflicts(stub: "BackendServiceAsyncStub") -> AsyncIterator[Sequence[
 
 async def _owner(stub: "BackendServiceAsyncStub", kind: str, text: str) -> str:
     """Return the id of the user that a text finds, or that it finds nobody."""
+    identifier: dict[str, Any] = {kind: text}
     try:
-        return (await stub.GetUser(pb.GetUserRequest(**{kind: text}))).user.id
+        return (await stub.GetUser(pb.GetUserRequest(**identifier))).user.id
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.NOT_FOUND:
             return _NOBODY

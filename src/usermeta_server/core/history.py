@@ -7,6 +7,7 @@ from usermeta_server import policy
 from usermeta_server.audience import Caller
 from usermeta_server.core.documents import load
 from usermeta_server.core.metadata import Edit, Metadata, MetadataWrite
+from usermeta_server.core.user_refs import Subject, UserRef, acting_on, look_up
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Change, Document, User
@@ -16,7 +17,7 @@ from usermeta_server.store.contract import ChangeLog, Reader
 class Restoration(NamedTuple):
     """What is to be restored: documents of a user, as they were right after a change; and the etags that it expects."""
 
-    user_id: str
+    user: UserRef
     change_id: int
     documents: Collection[Document]
     expected_etags: Mapping[Document, str]
@@ -31,12 +32,13 @@ class History:
         self._reader = reader
         self._metadata = metadata
 
-    async def list(self, user_id: str, before_id: int, limit: int) -> Sequence[Change]:
+    async def list(self, user: UserRef, before_id: int, limit: int) -> Sequence[Change]:
         """Return up to `limit` changes of a user, newest first; with `before_id` those older than that change.
 
         Raises:
             UsermetaError: USER_NOT_FOUND.
         """
+        user_id = (await look_up(self._reader, user)).user_id
         changes = await self._log.user_changes(user_id, before_id, limit)
         if not changes and not before_id and await self._reader.user(user_id) is None:
             raise UsermetaError(Reason.USER_NOT_FOUND)
@@ -48,7 +50,12 @@ class History:
         Raises:
             UsermetaError: USER_NOT_FOUND, CHANGE_NOT_FOUND, ETAG_MISMATCH, and what limits raise.
         """
-        user_id, documents = restoration.user_id, restoration.documents
+        return await acting_on(
+            self._reader, restoration.user, lambda found: self._restore(caller, restoration, found, intent)
+        )
+
+    async def _restore(self, caller: Caller, restoration: Restoration, subject: Subject, intent: Intent) -> User:
+        user_id, documents = subject.user_id, restoration.documents
         change = await self._log.find_change(user_id, restoration.change_id)
         then = change.after if change else None
 
@@ -59,7 +66,7 @@ class History:
 
         edits = {document: _as_in(then, document) for document in documents} if then else {}
         grant = policy.grant_write(caller, user_id, documents)
-        write = MetadataWrite(caller, grant, edits, restoration.expected_etags, check)
+        write = MetadataWrite(caller, grant, edits, restoration.expected_etags, check, subject.found_by)
         return await self._metadata.write(write, intent)
 
 

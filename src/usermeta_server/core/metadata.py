@@ -7,10 +7,11 @@ from usermeta_server import policy
 from usermeta_server.audience import Caller
 from usermeta_server.core.documents import Limits, load, seal_all
 from usermeta_server.core.revision import check_etags, revise
+from usermeta_server.core.user_refs import reads_of, user_in
 from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, Status, UsermetaError, Violation, together
 from usermeta_server.ids import Stamp
-from usermeta_server.model import Document, User
+from usermeta_server.model import Document, Identifier, User
 from usermeta_server.policy import AllowedWrite, WriteGrant
 from usermeta_server.store.contract import Draft, Reader, Reads
 from usermeta_server.values import JsonObject
@@ -26,7 +27,8 @@ def _anyone(_: User) -> None:
 class MetadataWrite(NamedTuple):
     """A write of documents that the policy granted: the edits, and the etags that it expects.
 
-    `check` raises if the user is not the one that it is meant for.
+    `check` raises if the user is not the one that it is meant for; `found_by` is the identifier by which the request
+    names the user, if it does not by the id.
     """
 
     caller: Caller
@@ -34,6 +36,7 @@ class MetadataWrite(NamedTuple):
     edits: Mapping[Document, Edit]
     expected_etags: Mapping[Document, str]
     check: Callable[[User], None] = _anyone
+    found_by: Identifier | None = None
 
 
 class Metadata:
@@ -50,6 +53,7 @@ class Metadata:
 
         Raises:
             UsermetaError: ACCESS_DENIED, USER_NOT_FOUND, USER_BANNED, ETAG_MISMATCH, and what edits and limits raise.
+            MovedError: the user has the identifier no longer.
         """
         user_id = write.grant.record_id
 
@@ -58,7 +62,7 @@ class Metadata:
 
         return await self._writes.perform(
             intent,
-            Reads(users=(user_id,)),
+            reads_of(user_id, write.found_by),
             lambda draft, stamp: self._apply(draft, stamp, write),
             name=lambda _: user_id,
             recall=recall,
@@ -74,6 +78,7 @@ class Metadata:
         Raises:
             UsermetaError: when `atomic`, the first failing item's, with its `index`, and the bad fields of the other
                 malformed items after it.
+            MovedError: one of the users has its identifier no longer.
         """
         rejected = [(index, write) for index, write in enumerate(writes) if isinstance(write, UsermetaError)]
 
@@ -99,16 +104,22 @@ class Metadata:
             users = await self._store.users([name for name in names if name not in Reason.__members__])
             return [_recalled(name, index, users) for index, name in enumerate(names)]
 
+        each_reads = [
+            reads_of(write.grant.record_id, write.found_by) for write in writes if isinstance(write, MetadataWrite)
+        ]
         return await self._writes.perform(
             intent,
-            Reads(users=tuple(write.grant.record_id for write in writes if isinstance(write, MetadataWrite))),
+            Reads(
+                users=tuple(key for reads in each_reads for key in reads.users),
+                identifiers=tuple(key for reads in each_reads for key in reads.identifiers),
+            ),
             apply,
             name=lambda results: " ".join(map(_name, results)),
             recall=recall,
         )
 
     def _apply(self, draft: Draft, stamp: Stamp, write: MetadataWrite) -> User:
-        user = policy.admit(write.caller, draft.users.get(write.grant.record_id))
+        user = policy.admit(write.caller, user_in(draft, write.grant.record_id, write.found_by))
         write.check(user)
         check_etags(write.expected_etags, user.document_etag)
         # All edits before all limits: the order of checks goes over the whole request.

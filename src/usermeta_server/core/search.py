@@ -40,14 +40,6 @@ class Listing(NamedTuple):
     bound_to: str
 
 
-class Found(NamedTuple):
-    """A page of a list of users, and whether there are more."""
-
-    users: Sequence[User]
-    more: bool
-    listing: Listing
-
-
 class Search:
     """The use cases that find users."""
 
@@ -69,25 +61,21 @@ class Search:
         bound_to = f"ListUsers {sought.canonical}\n{order.canonical}"
         return Listing(sought, order, self._place(bound_to, page_token), bound_to)
 
-    async def list(self, listing: Listing, page_size: int) -> Found:
-        """Return a page of a list of users.
+    async def list(self, listing: Listing, limit: int) -> Sequence[User]:
+        """Return up to `limit` users of a list.
 
         Raises:
             UsermetaError: INDEX_REQUIRED.
         """
-        query = UserQuery(listing.sought.predicate, listing.order.order, listing.after, page_size + 1)
+        query = UserQuery(listing.sought.predicate, listing.order.order, listing.after, limit)
         try:
-            users = await self._store.find_users(query)
+            return await self._store.find_users(query)
         except ScanLimitError as error:
             raise self._index_required(listing.sought, listing.order) from error
-        return Found(users[:page_size], len(users) > page_size, listing)
 
-    def next_page_token(self, found: Found, shown: int) -> str:
-        """Return the token of the page after the first `shown` users; empty when there is none."""
-        if not shown or (shown == len(found.users) and not found.more):
-            return ""
-        place = place_of(found.listing.order.order)(found.users[shown - 1])
-        return self._tokens.make(found.listing.bound_to, to_cursor(place))
+    def token_after(self, listing: Listing, user: User) -> str:
+        """Return the token of the page of a list that begins after a user."""
+        return self._tokens.make(listing.bound_to, to_cursor(place_of(listing.order.order)(user)))
 
     async def count(self, sought: Filter) -> int:
         """Return how many users a filter matches.

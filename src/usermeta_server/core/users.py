@@ -1,7 +1,7 @@
 """The use cases about users themselves: make, find, change, erase."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 from usermeta_server import policy
 from usermeta_server.audience import Caller, PrincipalKind
@@ -9,6 +9,7 @@ from usermeta_server.core import erasure, profile
 from usermeta_server.core.documents import Limits, seal_all
 from usermeta_server.core.profile import ProfileValues
 from usermeta_server.core.revision import change_of, check_etags, revise, tombstone_of
+from usermeta_server.core.user_refs import Subject, UserRef, acting_on, acting_on_all, look_up, reads_of, user_in
 from usermeta_server.core.writes import Intent, MovedError, Writes, until_settled
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
@@ -16,6 +17,8 @@ from usermeta_server.model import ChangeKind, Document, Identifier, IdentifierKi
 from usermeta_server.policy import AllowedWrite
 from usermeta_server.store.contract import Draft, Reader, Reads
 from usermeta_server.values import JsonObject
+
+T = TypeVar("T")
 
 
 class Users:
@@ -63,16 +66,24 @@ class Users:
         user = self._store.cached_user(user_id) or await self._store.user(user_id)
         return policy.admit(caller, user)
 
-    async def get_by(self, kind: IdentifierKind, value: str) -> User:
+    async def get_by(self, identifier: Identifier) -> User:
         """Return the user that has an identifier.
 
         Raises:
             UsermetaError: USER_NOT_FOUND.
         """
-        user = await self._store.user_by(profile.identifier(kind, value))
+        user = await self._store.user_by(identifier)
         if user is None:
             raise UsermetaError(Reason.USER_NOT_FOUND)
         return user
+
+    def acting_on(self, ref: UserRef, act: Callable[[Subject], Awaitable[T]]) -> Awaitable[T]:
+        """Return what a write of a user returns; see `user_refs.acting_on`."""
+        return acting_on(self._store, ref, act)
+
+    def acting_on_all(self, refs: Sequence[UserRef], act: Callable[[Sequence[Subject]], Awaitable[T]]) -> Awaitable[T]:
+        """Return what a write of many users returns; see `user_refs.acting_on`."""
+        return acting_on_all(self._store, refs, act)
 
     async def get_profile(self, caller: Caller, user_id: str) -> User:
         """Return a user for its profile; a caller with a session must be a user who may act.
@@ -144,19 +155,24 @@ class Users:
         reads = Reads(users=(user_id,), identifiers=(*claimed, *seen))
         return await self._writes.perform(intent, reads, change, name=lambda user: user.id, recall=recall)
 
-    async def delete(self, user_id: str, expected_etag: str, intent: Intent) -> None:
+    async def delete(self, user: UserRef, expected_etag: str, intent: Intent) -> None:
         """Erase a user.
 
         Raises:
             UsermetaError: USER_NOT_FOUND, ETAG_MISMATCH.
         """
-        await until_settled(
-            lambda: self._identifiers_of(user_id), lambda seen: self._delete(user_id, seen, expected_etag, intent)
-        )
 
-    async def _delete(self, user_id: str, seen: Collection[Identifier], expected_etag: str, intent: Intent) -> None:
+        async def look() -> tuple[Subject, Collection[Identifier]]:
+            subject = await look_up(self._store, user)
+            return subject, await self._identifiers_of(subject.user_id)
+
+        await until_settled(look, lambda seen: self._delete(*seen, expected_etag, intent))
+
+    async def _delete(self, subject: Subject, seen: Collection[Identifier], expected_etag: str, intent: Intent) -> None:
+        user_id = subject.user_id
+
         def change(draft: Draft, stamp: Stamp) -> None:
-            user = draft.users.get(user_id)
+            user = user_in(draft, *subject)
             if user is None:
                 raise UsermetaError(Reason.USER_NOT_FOUND)
             held = _settled(user, seen)
@@ -167,7 +183,7 @@ class Users:
         async def recall(_: str) -> None:
             return None
 
-        reads = Reads(users=(user_id,), identifiers=tuple(seen))
+        reads = Reads(users=(user_id,), identifiers=(*reads_of(*subject).identifiers, *seen))
         await self._writes.perform(intent, reads, change, name=lambda _: user_id, recall=recall)
 
     async def _recall(self, user_id: str) -> User:

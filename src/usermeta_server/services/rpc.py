@@ -6,10 +6,10 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from usermeta_server.audience import Caller, current_caller
+from usermeta_server.services.encoded import serialize
 from usermeta_server.services.streams import Send
 
 
@@ -21,7 +21,7 @@ def snake(name: str) -> str:
 def service_handler(descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
     """Return the handlers of a service: for each RPC of the proto, the method of that name in snake case.
 
-    A method takes the request and the caller, and returns the response, as a message or as its bytes; one that streams
+    A method takes the request and the caller, and returns the response, as a message or `Encoded`; one that streams
     also takes what sends a response.
 
     Raises:
@@ -38,11 +38,6 @@ def _handler(method: MethodDescriptor, behaviour: Callable[..., Any]) -> "grpc.R
     return grpc.unary_unary_rpc_method_handler(_unary(behaviour), parse, serialize)
 
 
-def serialize(response: Message | bytes) -> bytes:
-    """Return a response's bytes; those kept from an earlier call are a response already."""
-    return response if isinstance(response, bytes) else response.SerializeToString()
-
-
 def _unary(behaviour: Callable[[Any, Caller], Awaitable[Any]]) -> Callable[..., Any]:
     async def handle(request: object, _: object) -> object:
         return await behaviour(request, current_caller())
@@ -50,7 +45,7 @@ def _unary(behaviour: Callable[[Any, Caller], Awaitable[Any]]) -> Callable[..., 
     return handle
 
 
-def _streaming(behaviour: Callable[[Any, Caller, Send], Awaitable[None]]) -> Callable[..., Any]:
+def _streaming(behaviour: Callable[[Any, Caller, Send[Any]], Awaitable[None]]) -> Callable[..., Any]:
     async def handle(request: object, context: Any) -> None:  # noqa: ANN401  # gRPC's context
         # First and on their own: were a stream ended while its first response is on the way, the headers would be sent
         # again with the status, and the call would hang.

@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
 
 from usermeta_server.core.watch.hub import Watch
+from usermeta_server.services.encoded import Encoded
 
-Send = Callable[[bytes], Awaitable[None]]
-"""Sends one response; returns when the client has room for it."""
+M = TypeVar("M", bound=Message)
+
+Send: TypeAlias = Callable[[Encoded[M]], Awaitable[None]]
+"""Sends one response of the type `M`; returns when the client has room for it."""
 
 
-async def send_or_end(watch: Watch, send: Send, response: bytes) -> None:
+async def send_or_end(watch: Watch, send: Send[M], response: Encoded[M]) -> None:
     """Send a response, unless the watch is ended first.
 
     Raises:
