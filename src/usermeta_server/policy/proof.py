@@ -1,21 +1,25 @@
 """What proves that a view or a grant was made by the policy: no other package imports this module."""
 
-from enum import Enum
+from typing import Final, final
 
 from usermeta_server.errors import Reason, UsermetaError
 
 
-class Proof(Enum):
-    """The policy's signature under what it makes."""
+@final
+class Proof:
+    """The policy's signature under what it makes; there is one, compared by identity."""
 
-    POLICY = "policy"
+    __slots__ = ()
 
 
-def check_proof(proof: object) -> None:
+PROOF: Final = Proof()
+
+
+def check_proof(proof: Proof) -> None:
     """Check that something is made by the policy.
 
     Raises:
         UsermetaError: ACCESS_DENIED.
     """
-    if proof is not Proof.POLICY:
+    if proof is not PROOF:
         raise UsermetaError(Reason.ACCESS_DENIED)

@@ -7,7 +7,7 @@ from typing import Any, Final, final
 from usermeta_server.audience import Caller
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Document, ShownSignUp, SignUp, User
-from usermeta_server.policy.proof import Proof, check_proof
+from usermeta_server.policy.proof import PROOF, Proof, check_proof
 from usermeta_server.policy.standing import admit_to_sign_up, sign_up_viewer_of, viewer_of
 from usermeta_server.policy.tables import (
     DOCUMENTS,
@@ -97,11 +97,11 @@ def created_sign_up_view(grant: WriteGrant[SignUp], sign_up: ShownSignUp) -> Vie
 
 
 def _view(viewer: Viewer, user: User) -> View:
-    return View(Proof.POLICY, viewer, _USER_READERS[viewer], user)
+    return View(PROOF, viewer, _USER_READERS[viewer], user)
 
 
 def _sign_up_view(viewer: Viewer, sign_up: ShownSignUp) -> View:
-    return View(Proof.POLICY, viewer, _SIGN_UP_READERS[viewer], sign_up)
+    return View(PROOF, viewer, _SIGN_UP_READERS[viewer], sign_up)
 
 
 def _etags_reader(documents: tuple[Document, ...]) -> Callable[[User], Mapping[Document, str]]:

@@ -12,7 +12,7 @@ from usermeta_server.audience import Audience, Caller, Identity
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import SignUp, User
 from usermeta_server.policy.methods import BEGINNERS
-from usermeta_server.policy.proof import Proof, check_proof
+from usermeta_server.policy.proof import PROOF, Proof, check_proof
 from usermeta_server.policy.standing import admit_to_sign_up, viewer_of
 from usermeta_server.policy.tables import COPIED, SIGN_UP_WRITABLE, WRITABLE, Viewer
 from usermeta_server.unicode import fold_email_address
@@ -73,7 +73,7 @@ def grant_write(caller: Caller, user_id: str, names: Collection[str]) -> WriteGr
     Raises:
         UsermetaError: ACCESS_DENIED, when the tables do not let this caller write every one of them.
     """
-    return WriteGrant(Proof.POLICY, user_id, _allowed(WRITABLE[viewer_of(caller, user_id)], names))
+    return WriteGrant(PROOF, user_id, _allowed(WRITABLE[viewer_of(caller, user_id)], names))
 
 
 def grant_sign_up_write(caller: Caller, sign_up_id: str, names: Collection[str]) -> WriteGrant[SignUp]:
@@ -82,7 +82,7 @@ def grant_sign_up_write(caller: Caller, sign_up_id: str, names: Collection[str])
     Raises:
         UsermetaError: ACCESS_DENIED, when the tables do not let this caller write every one of them.
     """
-    return WriteGrant(Proof.POLICY, sign_up_id, _allowed(SIGN_UP_WRITABLE[admit_to_sign_up(caller, sign_up_id)], names))
+    return WriteGrant(PROOF, sign_up_id, _allowed(SIGN_UP_WRITABLE[admit_to_sign_up(caller, sign_up_id)], names))
 
 
 def grant_sign_up(caller: Caller, names: Collection[str]) -> WriteGrant[SignUp]:
@@ -93,7 +93,7 @@ def grant_sign_up(caller: Caller, names: Collection[str]) -> WriteGrant[SignUp]:
     """
     if caller.audience is not Audience.FRONTEND or caller.principal.kind not in BEGINNERS:
         raise UsermetaError(Reason.ACCESS_DENIED)
-    return WriteGrant(Proof.POLICY, "", _allowed(SIGN_UP_WRITABLE[Viewer.SELF], names))
+    return WriteGrant(PROOF, "", _allowed(SIGN_UP_WRITABLE[Viewer.SELF], names))
 
 
 def withdraw_verification(write: AllowedWrite[R], address: str) -> AllowedWrite[R]:
@@ -137,7 +137,7 @@ def completion_of(caller: Caller, sign_up: SignUp) -> AllowedWrite[User]:
 
 def _following(record_id: str, values: Mapping[str, str | bool]) -> AllowedWrite[R]:
     """Return a write of values that follow from what was granted."""
-    return AllowedWrite(WriteGrant(Proof.POLICY, record_id, frozenset(values)), values)
+    return AllowedWrite(WriteGrant(PROOF, record_id, frozenset(values)), values)
 
 
 def _allowed(writable: frozenset[str], names: Collection[str]) -> frozenset[str]:
