@@ -1,4 +1,4 @@
-"""`usermeta users`: find, show and change users, through a running server."""
+"""`usermeta users`: find, show and change users."""
 
 import asyncio
 from collections.abc import Callable, Mapping
