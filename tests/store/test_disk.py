@@ -192,6 +192,24 @@ async def test_a_file_that_is_replaced_ends_writing(path: Path, suffix: str) -> 
         assert found.username == user.username
 
 
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+async def test_a_file_that_is_emptied_ends_writing(path: Path, suffix: str) -> None:
+    """As a shell's `>` does it: what is written behind a hole would be acknowledged, and lost."""
+    async with opened(path) as store:
+        await store.write(*creating("user_a", "ada"))
+        os.truncate(path.with_name(path.name + suffix), 0)
+        assert await cause(store.write(*saving("user_a", first_name="Ada"))) == "replaced"
+
+
+async def test_a_log_that_another_process_empties_in_order_is_no_trouble(path: Path) -> None:
+    async with opened(path) as store:
+        await store.write(*creating("user_a", "ada"))
+        with closing(sqlite3.connect(path)) as other:
+            assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+            other.execute("VACUUM")
+        await store.write(*saving("user_b"))
+
+
 async def test_who_comes_after_removed_files_is_left_alone(path: Path) -> None:
     """An owner whose files were removed closes without touching those of the next one at the same path."""
     earlier = await open_sqlite(path)
