@@ -138,6 +138,7 @@ def names_the_document(refusal: Refusal, write: Write) -> None:
     prefixes: Mapping[Write, str] = {by_create: "user.", by_a_batch: "requests[0]."}
     field = prefixes.get(write, "") + name
     assert refusal.metadata["field"] == field
+    assert refusal.message.startswith(field)
     assert refusal.fields in ({(field,), (f"{field}[0]",)} if write in PATCHES else {(field,)})
 
 

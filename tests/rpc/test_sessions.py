@@ -55,8 +55,11 @@ async def test_a_token_works_for_an_hour_unless_asked_otherwise(service: Service
     assert before <= made.expire_time.seconds - 3600 <= time.time()
 
 
-@pytest.mark.parametrize(("seconds", "nanos"), [(0, 0), (0, 999_999_000), (-1, 0), (24 * 3600, 1000), (1 << 40, 0)])
-async def test_a_token_for_too_short_or_too_long_is_refused(
+@pytest.mark.parametrize(
+    ("seconds", "nanos"),
+    [(0, 0), (0, 999_999_000), (-1, 0), (24 * 3600, 1000), (1 << 40, 0), (9, -5), (9, 10**9)],
+)
+async def test_a_token_for_too_short_or_too_long_or_for_no_duration_is_refused(
     service: Service, subject: Subject, seconds: int, nanos: int
 ) -> None:
     request = backend_pb.CreateSessionTokenRequest(user_id=subject.user_id)

@@ -363,6 +363,7 @@ def _item(request: pb.MergeUserMetadataRequest) -> _Asked | UsermetaError:
 @reading
 def _ttl_of(request: pb.CreateSessionTokenRequest) -> int:
     ttl = request.ttl.ToMicroseconds() if request.HasField("ttl") else _DEFAULT_TTL
-    if not SECOND <= ttl <= _MAX_TTL:
+    is_duration = 0 <= request.ttl.nanos < 10**9  # with positive seconds, in google/protobuf/duration.proto's words
+    if not (is_duration and SECOND <= ttl <= _MAX_TTL):
         raise invalid("ttl", "must be between 1 second and 24 hours")
     return ttl
