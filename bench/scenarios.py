@@ -23,6 +23,7 @@ from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceStub
 from usermeta.backend.v1.metadata_index_pb2 import MetadataIndex
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta.type.v1.patch_pb2 import PatchOperation
+from usermeta_server.clock import wall_clock
 from usermeta_server.ids import new_id
 
 BACKEND: Final = "/usermeta.backend.v1.BackendService/"
@@ -191,7 +192,7 @@ def _channel(server: Server) -> Iterator[grpc.Channel]:
 
 def fill(server: Server, key: str, count: int = FEW, *, tokens: int = HOT) -> World:
     """Make users with documents of 1 KB and an index on a path, all through the API; return what to call with."""
-    users = [new_id("user") for _ in range(count)]
+    users = [new_id("user", wall_clock()) for _ in range(count)]
     world = World(key, users, ())
     with _channel(server) as channel:
         stub: Any = BackendServiceStub(channel)

@@ -19,7 +19,8 @@ from typing import Any, Final
 from uuid import uuid4
 
 from usermeta_server.app import App, open_app
-from usermeta_server.audience import ANONYMOUS, Audience, Caller, Principal, PrincipalKind
+from usermeta_server.caller import ANONYMOUS, Audience, Caller, Principal, PrincipalKind
+from usermeta_server.clock import wall_clock
 from usermeta_server.core.writes import Intent
 from usermeta_server.ids import new_id
 from usermeta_server.model import HOUR, Actor, Document, Scope, SignUp, SignUpState
@@ -40,7 +41,11 @@ def abandoned(idle_since: int) -> SignUp:
     times = dict.fromkeys((name for name in SignUp._fields if name.endswith("_time")), idle_since)
     documents = {Document.PUBLIC: "{}", Document.PRIVATE: "{}", Document.UNSAFE: DOCUMENT}
     fields: dict[str, Any] = {**texts, **times, **{str(each): text for each, text in documents.items()}}
-    fields |= {"id": new_id("signup"), "email_address": f"{uuid4().hex}@example.com", "state": SignUpState.OPEN}
+    fields |= {
+        "id": new_id("signup", wall_clock()),
+        "email_address": f"{uuid4().hex}@example.com",
+        "state": SignUpState.OPEN,
+    }
     return SignUp(**{**fields, "version": 0, "email_address_verified": False, "close_time": 0})
 
 

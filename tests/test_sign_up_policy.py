@@ -17,7 +17,7 @@ from tests.test_policy import (
     reason_of,
 )
 from usermeta_server import policy
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.errors import Reason
 from usermeta_server.model import Document, ShownSignUp, SignUp, SignUpState, SignUpStatus
 from usermeta_server.policy import Viewer

@@ -1,7 +1,7 @@
 """Domain errors: one exception, one enum of reasons, one catalogue that says what each means.
 
 Nothing here knows gRPC. The catalogue names a canonical status (AIP-193) for every reason;
-`interceptors/status.py` is the one place that turns it into a status on the wire.
+`status.py` is the one place that turns it into a status on the wire.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -9,7 +9,7 @@ from enum import Enum, Flag, StrEnum, unique
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, final
 
-from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
+from usermeta_server.caller import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Document, Scope, ShownSignUp, SignUp, User
 

@@ -11,7 +11,8 @@ from tests.rpc.methods import MARK, Subject, call, new_subject, sample
 from tests.support import BACKEND, FRONTEND, Service, bearer, log_file, refused, request_id, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
-from usermeta_server.interceptors.access_log import AccessLog, AccessLogMode, EndedCall
+from usermeta_server.admission.access_log import AccessLog, AccessLogMode
+from usermeta_server.admission.observers import EndedCall
 from usermeta_server.logs import LineWriter
 
 KEYS: Final = ["time", "method", "audience", "principal", "status", "reason", "milliseconds", "request_id"]

@@ -153,7 +153,7 @@ def boom(*_: object, **__: object) -> None:
 
 async def test_a_fault_leaves_no_garbage(service: Service, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("usermeta_server.core.metadata.revise", boom)
-    monkeypatch.setattr("usermeta_server.interceptors.handlers.log.error", lambda *_, **__: None)
+    monkeypatch.setattr("usermeta_server.admission.settle.log.error", lambda *_, **__: None)
     request = merge(subject.user_id, public_metadata={"a": 1}).SerializeToString()
     with collector_off():
         for _ in range(A_FEW):

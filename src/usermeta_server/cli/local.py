@@ -1,23 +1,27 @@
 """BackendService on a store that no server owns: in this process, as the operator, without a network or a key."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from usermeta.backend.v1 import backend_service_pb2, backend_service_pb2_grpc
 from usermeta_server import policy
+from usermeta_server.admission.admission import Admission
+from usermeta_server.admission.drain import Drain
 from usermeta_server.app import App, open_app
-from usermeta_server.audience import OPERATOR, Audience, Caller, set_caller
-from usermeta_server.errors import UnreachableError, UsermetaError, invalid
+from usermeta_server.call import set_call
+from usermeta_server.caller import OPERATOR, Audience, Principal
+from usermeta_server.errors import UnreachableError, UsermetaError
 from usermeta_server.policy import ProfileAudience
 from usermeta_server.services.backend import BackendService
-from usermeta_server.services.rpc import service_handler
+from usermeta_server.services.rpc import Unary, methods_of
+from usermeta_server.services.streams import Send
 from usermeta_server.settings import ServerSettings
 from usermeta_server.status import to_status
 from usermeta_server.store.sqlite.ownership import DatabaseOwnedError
@@ -57,21 +61,41 @@ def _is_there(database: Path) -> bool:
         raise UnreachableError(f"cannot read the database {database}: {error.strerror}") from error
 
 
-class _Context(NamedTuple):
-    """What a handler that streams writes to."""
+class _Operator:
+    """Whose calls they are, without a credential: whoever can open the store."""
 
-    write: Callable[[Any], Awaitable[None]]
+    async def authenticate(self, _: Audience, __: Sequence[str | bytes]) -> Principal:
+        """Return the operator."""
+        return OPERATOR
 
-    async def send_initial_metadata(self, _: object) -> None:
+    def check(self, principal: Principal) -> None:
+        """Let the operator go on."""
+
+
+async def _nowhere(_: bytes) -> None:
+    """Take no responses: the call does not stream."""
+
+
+class _Exchange(NamedTuple):
+    """One call: its request, and where its responses go."""
+
+    request: bytes
+    send: Send
+
+    async def body(self) -> bytes:
+        """Return the request."""
+        return self.request
+
+    async def begin(self) -> None:
         """Do nothing: nobody waits for headers here."""
 
 
 class _LocalChannel:
-    """Stands in for a channel: calls go straight to the handlers, as the operator's, if the policy admits them."""
+    """Stands in for a channel: calls go straight to the methods, as the operator's, if they are admitted."""
 
     def __init__(self, app: App, reply_cache_bytes: int) -> None:
-        self._service = service_handler(_BACKEND, BackendService(app.use_cases, reply_cache_bytes))
-        self._rules = policy.method_rules(ProfileAudience.OFF)
+        self._methods = methods_of(_BACKEND, BackendService(app.use_cases, reply_cache_bytes))
+        self._admission = Admission(policy.method_rules(ProfileAudience.OFF), _Operator(), Drain())
 
     def unary_unary(  # as grpc has it
         self,
@@ -80,14 +104,11 @@ class _LocalChannel:
         response_deserializer: Callable[[bytes], Any],
         **_: object,
     ) -> Any:  # noqa: ANN401  # a call of the method
-        handler = self._handler(method)
-
         async def call(request: object) -> object:
-            try:
-                response = await handler.unary_unary(self._admit(method, handler, request_serializer(request)), None)
-            except UsermetaError as error:
-                raise _rpc_error(error) from error
-            return response_deserializer(handler.response_serializer(response))
+            outcome = await self._carry_out(method, request_serializer(request))
+            if isinstance(outcome, UsermetaError):
+                raise _rpc_error(outcome)
+            return response_deserializer(outcome)
 
         return call
 
@@ -98,54 +119,31 @@ class _LocalChannel:
         response_deserializer: Callable[[bytes], Any],
         **_: object,
     ) -> Any:  # noqa: ANN401  # a call of the method
-        handler = self._handler(method)
-
         async def call(request: object) -> AsyncIterator[object]:
             written: asyncio.Queue[Any] = asyncio.Queue(1)
 
             async def handle() -> None:
-                await handler.unary_stream(
-                    self._admit(method, handler, request_serializer(request)), _Context(written.put)
-                )
+                await written.put(await self._carry_out(method, request_serializer(request), written.put))
 
-            task = asyncio.create_task(_until_ended(handle(), written.put))
+            task = asyncio.create_task(handle())
             try:
-                while (response := await written.get()) is not None:
-                    if isinstance(response, UsermetaError):
-                        raise _rpc_error(response) from response
-                    yield response_deserializer(handler.response_serializer(response))
-                await task
+                while isinstance(response := await written.get(), bytes):
+                    yield response_deserializer(response)
+                if response is not None:
+                    raise _rpc_error(response)
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
         return call
 
-    def _handler(self, method: str) -> Any:  # noqa: ANN401  # grpc's handlers are typed by what they take
-        return self._service.service(cast("grpc.HandlerCallDetails", SimpleNamespace(method=method)))
-
-    def _admit(self, method: str, handler: Any, body: bytes) -> object:  # noqa: ANN401  # as above
-        """Return the request of a call that the policy admits, and tag this task with its caller."""
-        rule = self._rules[method]
-        policy.authorize(rule, OPERATOR)
-        set_caller(Caller(Audience.BACKEND, method, OPERATOR))
-        try:
-            return handler.request_deserializer(body)
-        except DecodeError as error:
-            raise invalid("request", "nests deeper than 32 levels") from error
-
-
-async def _until_ended(handling: Awaitable[None], put: Callable[[object], Awaitable[None]]) -> None:
-    """Await the handling of a stream, then put its error, or None, after what it wrote."""
-    try:
-        await handling
-    except UsermetaError as error:
-        await put(error)
-    except Exception:
-        await put(None)
-        raise
-    else:
-        await put(None)
+    async def _carry_out(self, path: str, body: bytes, send: Send = _nowhere) -> Any:  # noqa: ANN401  # as `admission`'s
+        call = await self._admission.admit(path, (), time.perf_counter_ns())
+        set_call(call)
+        exchange = _Exchange(body, send)
+        method = self._methods[path]
+        handle: Any = method.handle if isinstance(method, Unary) else partial(method.handle, exchange)
+        return await self._admission.carry_out(call, exchange, handle)
 
 
 def _rpc_error(error: UsermetaError) -> grpc.aio.AioRpcError:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from usermeta_server import policy
-from usermeta_server.audience import Caller, PrincipalKind
+from usermeta_server.caller import Caller, PrincipalKind
 from usermeta_server.core import profile
 from usermeta_server.core.documents import JsonObject, Limits, seal_all
 from usermeta_server.core.profile import ProfileValues

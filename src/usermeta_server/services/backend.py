@@ -6,7 +6,7 @@ from typing import Final
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User as UserMessage
 from usermeta_server import policy
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.core.history import Restoration
 from usermeta_server.core.metadata import Edit, MetadataWrite
 from usermeta_server.core.use_cases import UseCases

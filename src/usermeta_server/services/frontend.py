@@ -10,7 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from usermeta.frontend.v1 import frontend_service_pb2 as pb
 from usermeta_server import policy
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.core.metadata import Edit, MetadataWrite
 from usermeta_server.core.use_cases import UseCases
 from usermeta_server.errors import Reason, UsermetaError

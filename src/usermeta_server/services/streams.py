@@ -2,12 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from usermeta_server.core.watch.hub import Watch
 
 Send = Callable[[bytes], Awaitable[None]]
 """Sends one response; returns when the client has room for it."""
+
+
+class Responses(Protocol):
+    """Where the responses of a call that streams go."""
+
+    async def begin(self) -> None:
+        """Tell the client, before the first response, that the call is accepted."""
+        ...
+
+    @property
+    def send(self) -> Send:
+        """What sends a response."""
+        ...
 
 
 async def send_or_end(watch: Watch, send: Send, response: bytes) -> None:

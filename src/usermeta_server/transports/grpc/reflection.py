@@ -10,7 +10,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.reflection_pb2 import DESCRIPTOR, ServerReflectionRequest
 
-from usermeta_server.interceptors.handlers import Context, check_parsed, open_handler
+from usermeta_server.services.rpc import parsed
+from usermeta_server.transports.grpc.handlers import Context, open_handler
 from usermeta_server.transports.grpc.open_streams import OpenStreams
 
 V1ALPHA: Final = reflection.SERVICE_NAME
@@ -35,18 +36,17 @@ class Reflection:
 
     def _handler(self, name: str) -> "grpc.RpcMethodHandler[Any, Any]":
         stream = grpc.stream_stream_rpc_method_handler
-        return open_handler(f"/{name}/ServerReflectionInfo", stream, self._answer, ServerReflectionRequest)
+        return open_handler(f"/{name}/ServerReflectionInfo", stream, self._answer, _parsed)
 
-    async def _answer(self, requests: AsyncIterator[Any], context: Context) -> None:
+    async def _answer(self, requests: AsyncIterator[ServerReflectionRequest], context: Context) -> None:
         with self._streams.taken():
-            async for answer in self._servicer.ServerReflectionInfo(_parsed(requests), context):
+            async for answer in self._servicer.ServerReflectionInfo(requests, context):
                 await context.write(answer)
 
 
-async def _parsed(requests: AsyncIterator[Any]) -> AsyncIterator[ServerReflectionRequest]:
-    async for request in requests:
-        check_parsed(request)
-        yield request
+async def _parsed(bodies: AsyncIterator[bytes]) -> AsyncIterator[ServerReflectionRequest]:
+    async for body in bodies:
+        yield parsed(ServerReflectionRequest.FromString, body)
 
 
 class _Pool:

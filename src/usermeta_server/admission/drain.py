@@ -3,6 +3,8 @@
 import asyncio
 from typing import Final
 
+from usermeta_server.errors import Reason, UsermetaError
+
 _LULL_SECONDS: Final = 0.1
 """How long nobody may have called, for nobody to be about to."""
 _GATHER_SECONDS: Final = 0.4
@@ -20,9 +22,27 @@ class Drain:
         self._refusing = asyncio.Event()
         self._refusing.set()
 
-    async def refusing(self) -> None:
-        """Return when it is time to refuse a call."""
-        await self._refusing.wait()
+    def __enter__(self) -> None:
+        """Count a call as under way.
+
+        Raises:
+            UsermetaError: SHUTTING_DOWN, when no more are taken.
+        """
+        if self.begun:
+            raise UsermetaError(Reason.SHUTTING_DOWN)
+        self.under_way += 1
+
+    def __exit__(self, *_: object) -> None:
+        """Count it as ended."""
+        self.under_way -= 1
+
+    async def hold(self) -> None:
+        """Return when it is time to refuse a call; until then it is under way."""
+        self.under_way += 1
+        try:
+            await self._refusing.wait()
+        finally:
+            self.under_way -= 1
 
     async def run(self, grace: float) -> None:
         """Take no more calls; return when the connections can be ended, after `grace` seconds at the latest.

@@ -1,0 +1,130 @@
+"""Between gRPC's handlers and what they are about: how a call's body is read, and how a refusal is said.
+
+All handlers take a stream of requests, whatever their method takes: so gRPC neither waits for the body of a call nor
+reads it before the call has passed admission.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import grpc
+
+from usermeta_server.admission.admission import Admission
+from usermeta_server.admission.settle import is_cancelled_by_caller, settle
+from usermeta_server.call import Call, current_call
+from usermeta_server.errors import UsermetaError, invalid
+from usermeta_server.services.rpc import Method, Unary, serialize
+from usermeta_server.services.streams import Responses
+from usermeta_server.status import to_status
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Trailers: TypeAlias = tuple[tuple[str, bytes], ...]
+
+
+async def abort(context: Context, code: grpc.StatusCode, text: str, trailers: Trailers = ()) -> None:
+    """End a call that fails; afterwards its handler only has to return.
+
+    gRPC keeps the exception of `abort` with the call, and raises it again itself. Its traceback is a way from the call
+    to this frame and back, which would keep the call, and its place among the connection's streams, until garbage is
+    looked for.
+    """
+    try:
+        await context.abort(code, text, trailers)
+    except grpc.aio.AbortError as aborted:
+        aborted.__traceback__ = None
+
+
+async def refuse(context: Context, error: UsermetaError) -> None:
+    """End a call with an error: status, message and details."""
+    status = to_status(error)
+    trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+    await abort(context, getattr(grpc.StatusCode, error.reason.status), status.message, trailers)
+
+
+class _Exchange:
+    """One call: where its request comes from, and its responses go."""
+
+    __slots__ = ("_context", "send")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.send = context.write
+
+    async def body(self) -> bytes:
+        """Return the request.
+
+        Raises:
+            UsermetaError: FIELD_INVALID, when there is none.
+        """
+        body = await self._context.read()
+        if body is grpc.aio.EOF:
+            raise invalid("request", "is missing: the call ended without a message")
+        return body  # type: ignore[no-any-return]  # bytes, for there is no deserializer
+
+    async def begin(self) -> None:
+        """Send the headers."""
+        await self._context.send_initial_metadata(())
+
+
+def handler_of(method: Method, admission: Admission) -> Handler:
+    """Return the handler of a method, each of whose calls the interceptor has admitted."""
+    return _unary(method.handle, admission) if isinstance(method, Unary) else _streaming(method.handle, admission)
+
+
+def _unary(method: Callable[[bytes, Call], Awaitable[bytes]], admission: Admission) -> Handler:
+    async def handle(_: object, context: Context) -> bytes | None:
+        outcome = await admission.carry_out(current_call(), _Exchange(context), method)
+        if isinstance(outcome, UsermetaError):
+            await refuse(context, outcome)
+            return None
+        return outcome
+
+    return grpc.stream_unary_rpc_method_handler(handle)
+
+
+def _streaming(method: Callable[[Responses, bytes, Call], Awaitable[None]], admission: Admission) -> Handler:
+    # It is a coroutine, not a generator: it writes its responses to the context, and so can tell when a client does
+    # not read them.
+    async def handle(_: object, context: Context) -> None:
+        exchange = _Exchange(context)
+        outcome = await admission.carry_out(current_call(), exchange, partial(method, exchange))
+        if outcome is not None:
+            await refuse(context, outcome)
+
+    return grpc.stream_stream_rpc_method_handler(handle)
+
+
+def refusal(tell: Callable[[], Awaitable[UsermetaError]]) -> Handler:
+    """Return a handler that refuses a call, when `tell` says with which error."""
+
+    async def handle(_: object, context: Context) -> None:
+        await refuse(context, await tell())
+
+    return grpc.stream_unary_rpc_method_handler(handle)
+
+
+def open_handler(
+    method: str,
+    make: Callable[..., Handler],
+    behaviour: Callable[[Any, Context], Awaitable[Any]],
+    parse: Callable[[Any], Any],
+) -> Handler:
+    """Return the handler of a method that anyone may call, with errors translated.
+
+    `make` is gRPC's maker of a handler of its kind; `parse` makes of the bytes that came, or of their stream, what
+    `behaviour` takes.
+    """
+
+    async def handle(request: object, context: Context) -> object:
+        try:
+            return await behaviour(parse(request), context)
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled_by_caller(error):
+                raise
+            await refuse(context, settle(error, method))
+            return None
+
+    return make(handle, None, serialize)
