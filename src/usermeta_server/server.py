@@ -8,9 +8,10 @@ from typing import Final
 from usermeta.backend.v1 import backend_service_pb2
 from usermeta.frontend.v1 import frontend_service_pb2
 from usermeta_server import policy
-from usermeta_server.admission.access_log import AccessLog, AccessLogMode
+from usermeta_server.admission.access_log import AccessLog
 from usermeta_server.admission.admission import Admission
 from usermeta_server.admission.drain import Drain
+from usermeta_server.admission.observers import Observers
 from usermeta_server.app import App, open_app
 from usermeta_server.clock import Clock, wall_clock
 from usermeta_server.logs import LineWriter
@@ -34,13 +35,13 @@ STORE: Final = "usermeta.store"
 class Server:
     """A server that serves: where it listens, and how it ends."""
 
-    def __init__(self, app: App, settings: ServerSettings, access_log: AccessLog | None) -> None:
+    def __init__(self, app: App, settings: ServerSettings, observers: Observers) -> None:
         """Put the parts together; `start_server` makes and starts one."""
         self.app = app
         self.port = 0
         self._drain = Drain()
         rules = policy.method_rules(ProfileAudience(settings.profiles))
-        admission = Admission(rules, app.authenticator, self._drain, (access_log,) if access_log else ())
+        admission = Admission(rules, app.authenticator, self._drain, observers)
         methods = {
             **methods_of(BACKEND, BackendService(app.use_cases, settings.cache)),
             **methods_of(FRONTEND, FrontendService(app.use_cases, settings.cache)),
@@ -82,10 +83,10 @@ async def start_server(
     Raises:
         OperatorError: the store cannot be opened, the address is taken, or TLS files cannot be read.
     """
-    mode = AccessLogMode(settings.access_log)
-    access_log = AccessLog(mode, lines) if lines and mode is not AccessLogMode.OFF else None
+    access_log = AccessLog(lines) if lines else None
+    observers = _observers(settings, access_log)
     async with open_app(settings, rotate_session_key=rotate_session_key, clock=clock) as app:
-        server = Server(app, settings, access_log)
+        server = Server(app, settings, observers)
         await server.start(settings)
         async with kept_up(app, settings):
             try:
@@ -95,6 +96,12 @@ async def start_server(
                 await server.stop(settings.shutdown_grace)
         if access_log:
             access_log.flush()
+
+
+def _observers(settings: ServerSettings, access_log: AccessLog | None) -> Observers:
+    """Let the access log observe the calls that it shall log."""
+    logs = (access_log,) if access_log else ()
+    return {"all": Observers(all=logs), "errors": Observers(failed=logs), "off": Observers()}[settings.access_log]
 
 
 def _show_store(condition: Condition, health: Health) -> None:

@@ -6,7 +6,6 @@ piece a few times a second.
 
 import asyncio
 import time
-from enum import StrEnum, unique
 from typing import Final
 
 import orjson
@@ -18,21 +17,11 @@ _FLUSH_SECONDS: Final = 0.1
 _FLUSH_LINES: Final = 1000
 
 
-@unique
-class AccessLogMode(StrEnum):
-    """Which calls are logged."""
-
-    ALL = "all"
-    ERRORS = "errors"
-    OFF = "off"
-
-
 class AccessLog:
-    """Hands access lines to a writer."""
+    """Hands access lines to a writer; which calls are logged is decided by which it observes."""
 
-    def __init__(self, mode: AccessLogMode, lines: LineWriter) -> None:
+    def __init__(self, lines: LineWriter) -> None:
         """Log to a writer of lines."""
-        self._mode = mode
         self._writer = lines
         self._write_line = self._words if lines.terminal else self._json
         self._lines: list[bytes] = []
@@ -40,9 +29,7 @@ class AccessLog:
         self._date = ""
 
     def record(self, call: EndedCall) -> None:
-        """Log a call, if calls of its kind are logged."""
-        if not (self._mode is AccessLogMode.ALL or (self._mode is AccessLogMode.ERRORS and call.reason is not None)):
-            return
+        """Log a call."""
         line: dict[str, object] = {
             "time": self._time(),
             "method": call.method,

@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 
 from usermeta_server import policy
 from usermeta_server.admission.drain import Drain
-from usermeta_server.admission.observers import EndedCall, Observer
+from usermeta_server.admission.observers import EndedCall, Observers
 from usermeta_server.admission.settle import is_cancelled_by_caller, settle
 from usermeta_server.call import Call
 from usermeta_server.caller import Audience, Caller, Principal, PrincipalKind
@@ -36,14 +36,6 @@ class Credentials(Protocol):
         ...
 
 
-class Incoming(Protocol):
-    """A call, as the transport that carries it knows it."""
-
-    async def body(self) -> bytes:
-        """Return the request, once it has come."""
-        ...
-
-
 class Admission:
     """Decides from a call's method and headers whether it may go on, and as whom; and accompanies it to its end."""
 
@@ -52,13 +44,13 @@ class Admission:
         rules: Mapping[str, MethodRule],
         credentials: Credentials,
         drain: Drain,
-        observers: Sequence[Observer] = (),
+        observers: Observers,
     ) -> None:
         """Judge by these rules; what has no rule is refused, and everything once a drain has begun."""
         self._rules = rules
         self._credentials = credentials
         self._drain = drain
-        self._observers = tuple(observers)
+        self._observers = observers
         self._callers: LruMap[tuple[str, tuple[str | bytes, ...]], Caller] = LruMap(_REMEMBERED)
 
     async def admit(self, method: str, headers: Headers, start: int) -> Call:
@@ -91,25 +83,27 @@ class Admission:
     async def turn_away(self, method: str, start: int, error: Exception) -> UsermetaError:
         """Return what the caller is told of a call that was not admitted, when it is time to say so."""
         told = settle(error, method)
-        self._record(EndedCall(None, method, told.reason.status, told.reason, time.perf_counter_ns() - start))
+        elapsed = time.perf_counter_ns() - start
+        self._observers.tell(EndedCall(None, method, told.reason.status, told.reason, elapsed))
         if told.reason is Reason.SHUTTING_DOWN:
             await self._drain.hold()
         return told
 
     async def carry_out(
-        self, call: Call, incoming: Incoming, handle: Callable[[bytes, Call], Awaitable[T]]
+        self, call: Call, body: bytes, handle: Callable[[bytes, Call], Awaitable[T]]
     ) -> T | UsermetaError:
-        """Return what `handle` makes of a call's body, or the error that the caller is told.
+        """Return what `handle` makes of the body of a call, now that it has come, or the error that the caller is told.
 
         Raises:
             CancelledError: the caller has left.
         """
         drain = self._drain
+        drain.under_way += 1
         try:
-            body = await incoming.body()
-            with drain:
-                self._credentials.check(call.caller.principal)
-                response = await handle(body, call)
+            if drain.begun:
+                raise UsermetaError(Reason.SHUTTING_DOWN)  # noqa: TRY301  # told as every other error is
+            self._credentials.check(call.caller.principal)
+            response = await handle(body, call)
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled_by_caller(error):
                 self._end(call, "CANCELLED", None)
@@ -117,15 +111,13 @@ class Admission:
             told = settle(error, call.caller.method)
             self._end(call, told.reason.status, told.reason)
             return told
-        if self._observers:
+        finally:
+            drain.under_way -= 1
+        if self._observers.all:
             self._end(call, "OK", None)
         return response
 
     def _end(self, call: Call, status: str, reason: Reason | None) -> None:
         caller = call.caller
         elapsed = time.perf_counter_ns() - call.start
-        self._record(EndedCall(caller, caller.method, status, reason, elapsed, call.request_id))
-
-    def _record(self, ended: EndedCall) -> None:
-        for observer in self._observers:
-            observer.record(ended)
+        self._observers.tell(EndedCall(caller, caller.method, status, reason, elapsed, call.request_id))

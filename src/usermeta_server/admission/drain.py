@@ -3,8 +3,6 @@
 import asyncio
 from typing import Final
 
-from usermeta_server.errors import Reason, UsermetaError
-
 _LULL_SECONDS: Final = 0.1
 """How long nobody may have called, for nobody to be about to."""
 _GATHER_SECONDS: Final = 0.4
@@ -21,20 +19,6 @@ class Drain:
         self.under_way = 0
         self._refusing = asyncio.Event()
         self._refusing.set()
-
-    def __enter__(self) -> None:
-        """Count a call as under way.
-
-        Raises:
-            UsermetaError: SHUTTING_DOWN, when no more are taken.
-        """
-        if self.begun:
-            raise UsermetaError(Reason.SHUTTING_DOWN)
-        self.under_way += 1
-
-    def __exit__(self, *_: object) -> None:
-        """Count it as ended."""
-        self.under_way -= 1
 
     async def hold(self) -> None:
         """Return when it is time to refuse a call; until then it is under way."""

@@ -21,8 +21,22 @@ class EndedCall(NamedTuple):
 
 
 class Observer(Protocol):
-    """Who is told of every call that has ended: a log, metrics, traces."""
+    """Who is told of calls that have ended: a log, metrics, traces."""
 
     def record(self, call: EndedCall) -> None:
         """Take note of a call, without waiting for anything."""
         ...
+
+
+class Observers(NamedTuple):
+    """Who is told of which calls: of all, or of those that failed for a reason of ours."""
+
+    all: tuple[Observer, ...] = ()
+    failed: tuple[Observer, ...] = ()
+
+    def tell(self, call: EndedCall) -> None:
+        """Tell those who are to know of a call that has ended."""
+        for observer in self.all:
+            observer.record(call)
+        for observer in self.failed if call.reason else ():
+            observer.record(call)

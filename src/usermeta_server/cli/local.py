@@ -14,13 +14,14 @@ from usermeta.backend.v1 import backend_service_pb2, backend_service_pb2_grpc
 from usermeta_server import policy
 from usermeta_server.admission.admission import Admission
 from usermeta_server.admission.drain import Drain
+from usermeta_server.admission.observers import Observers
 from usermeta_server.app import App, open_app
 from usermeta_server.call import set_call
 from usermeta_server.caller import OPERATOR, Audience, Principal
 from usermeta_server.errors import UnreachableError, UsermetaError
 from usermeta_server.policy import ProfileAudience
 from usermeta_server.services.backend import BackendService
-from usermeta_server.services.rpc import Unary, methods_of
+from usermeta_server.services.rpc import methods_of
 from usermeta_server.services.streams import Send
 from usermeta_server.settings import ServerSettings
 from usermeta_server.status import to_status
@@ -72,19 +73,10 @@ class _Operator:
         """Let the operator go on."""
 
 
-async def _nowhere(_: bytes) -> None:
-    """Take no responses: the call does not stream."""
+class _Responses(NamedTuple):
+    """Where the responses of a call that streams go."""
 
-
-class _Exchange(NamedTuple):
-    """One call: its request, and where its responses go."""
-
-    request: bytes
     send: Send
-
-    async def body(self) -> bytes:
-        """Return the request."""
-        return self.request
 
     async def begin(self) -> None:
         """Do nothing: nobody waits for headers here."""
@@ -95,7 +87,7 @@ class _LocalChannel:
 
     def __init__(self, app: App, reply_cache_bytes: int) -> None:
         self._methods = methods_of(_BACKEND, BackendService(app.use_cases, reply_cache_bytes))
-        self._admission = Admission(policy.method_rules(ProfileAudience.OFF), _Operator(), Drain())
+        self._admission = Admission(policy.method_rules(ProfileAudience.OFF), _Operator(), Drain(), Observers())
 
     def unary_unary(  # as grpc has it
         self,
@@ -137,13 +129,11 @@ class _LocalChannel:
 
         return call
 
-    async def _carry_out(self, path: str, body: bytes, send: Send = _nowhere) -> Any:  # noqa: ANN401  # as `admission`'s
+    async def _carry_out(self, path: str, body: bytes, send: Send | None = None) -> Any:  # noqa: ANN401  # as admission's
         call = await self._admission.admit(path, (), time.perf_counter_ns())
         set_call(call)
-        exchange = _Exchange(body, send)
-        method = self._methods[path]
-        handle: Any = method.handle if isinstance(method, Unary) else partial(method.handle, exchange)
-        return await self._admission.carry_out(call, exchange, handle)
+        handle: Any = self._methods[path].handle
+        return await self._admission.carry_out(call, body, partial(handle, _Responses(send)) if send else handle)
 
 
 def _rpc_error(error: UsermetaError) -> grpc.aio.AioRpcError:

@@ -1,7 +1,6 @@
-"""Between gRPC's handlers and what they are about: how a call's body is read, and how a refusal is said.
+"""gRPC's handlers of methods, and how a refusal is said.
 
-All handlers take a stream of requests, whatever their method takes: so gRPC neither waits for the body of a call nor
-reads it before the call has passed admission.
+None has a deserializer: what it raised would tell the client nothing, so bodies are parsed where an error can be told.
 """
 
 import asyncio
@@ -14,7 +13,7 @@ import grpc
 from usermeta_server.admission.admission import Admission
 from usermeta_server.admission.settle import is_cancelled_by_caller, settle
 from usermeta_server.call import Call, current_call
-from usermeta_server.errors import UsermetaError, invalid
+from usermeta_server.errors import UsermetaError
 from usermeta_server.services.rpc import Method, Unary, serialize
 from usermeta_server.services.streams import Responses
 from usermeta_server.status import to_status
@@ -44,25 +43,14 @@ async def refuse(context: Context, error: UsermetaError) -> None:
     await abort(context, getattr(grpc.StatusCode, error.reason.status), status.message, trailers)
 
 
-class _Exchange:
-    """One call: where its request comes from, and its responses go."""
+class _Responses:
+    """Where the responses of a call that streams go."""
 
     __slots__ = ("_context", "send")
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self.send = context.write
-
-    async def body(self) -> bytes:
-        """Return the request.
-
-        Raises:
-            UsermetaError: FIELD_INVALID, when there is none.
-        """
-        body = await self._context.read()
-        if body is grpc.aio.EOF:
-            raise invalid("request", "is missing: the call ended without a message")
-        return body  # type: ignore[no-any-return]  # bytes, for there is no deserializer
 
     async def begin(self) -> None:
         """Send the headers."""
@@ -75,30 +63,32 @@ def handler_of(method: Method, admission: Admission) -> Handler:
 
 
 def _unary(method: Callable[[bytes, Call], Awaitable[bytes]], admission: Admission) -> Handler:
-    async def handle(_: object, context: Context) -> bytes | None:
-        outcome = await admission.carry_out(current_call(), _Exchange(context), method)
+    async def handle(body: bytes, context: Context) -> bytes | None:
+        outcome = await admission.carry_out(current_call(), body, method)
         if isinstance(outcome, UsermetaError):
             await refuse(context, outcome)
             return None
         return outcome
 
-    return grpc.stream_unary_rpc_method_handler(handle)
+    return grpc.unary_unary_rpc_method_handler(handle)
 
 
 def _streaming(method: Callable[[Responses, bytes, Call], Awaitable[None]], admission: Admission) -> Handler:
     # It is a coroutine, not a generator: it writes its responses to the context, and so can tell when a client does
     # not read them.
-    async def handle(_: object, context: Context) -> None:
-        exchange = _Exchange(context)
-        outcome = await admission.carry_out(current_call(), exchange, partial(method, exchange))
+    async def handle(body: bytes, context: Context) -> None:
+        outcome = await admission.carry_out(current_call(), body, partial(method, _Responses(context)))
         if outcome is not None:
             await refuse(context, outcome)
 
-    return grpc.stream_stream_rpc_method_handler(handle)
+    return grpc.unary_stream_rpc_method_handler(handle)
 
 
 def refusal(tell: Callable[[], Awaitable[UsermetaError]]) -> Handler:
-    """Return a handler that refuses a call, when `tell` says with which error."""
+    """Return a handler that refuses a call, when `tell` says with which error.
+
+    It takes a stream of requests, whatever the method takes: so gRPC does not wait for the body, nor read it.
+    """
 
     async def handle(_: object, context: Context) -> None:
         await refuse(context, await tell())
