@@ -15,7 +15,7 @@ import grpc
 import pytest
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from usermeta.backend.v1 import backend_service_pb2 as backend_pb
@@ -208,7 +208,11 @@ def request_id() -> str:
 
 
 class Refusal(NamedTuple):
-    """What a client is told of an error; `fields` are those that its BadRequest names, `reasons` why, one for each."""
+    """What a client is told of an error.
+
+    `fields` are those that its BadRequest names, `reasons` why, one for each; `retry_after` are the seconds of its
+    RetryInfo, 0 without one.
+    """
 
     code: grpc.StatusCode
     message: str
@@ -216,6 +220,7 @@ class Refusal(NamedTuple):
     metadata: Mapping[str, str]
     fields: tuple[str, ...]
     reasons: tuple[str, ...]
+    retry_after: float
 
 
 def read_status(status: Status) -> Refusal:
@@ -229,8 +234,9 @@ def read_status(status: Status) -> Refusal:
     assert reasons[:1] in {(), (info.reason,)}
     assert len(bad_requests) == (code is grpc.StatusCode.INVALID_ARGUMENT), f"{info.reason}: {status}"
     assert bool(fields) == bool(bad_requests)
-    assert len(status.details) == 1 + len(bad_requests)
-    return Refusal(code, status.message, info.reason, dict(info.metadata), fields, reasons)
+    retries = [each.retry_delay.ToTimedelta().total_seconds() for each in _details(status, RetryInfo)]
+    assert len(status.details) == 1 + len(bad_requests) + len(retries)
+    return Refusal(code, status.message, info.reason, dict(info.metadata), fields, reasons, sum(retries))
 
 
 def _details(status: Status, kind: Callable[[], Any]) -> list[Any]:

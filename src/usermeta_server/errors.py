@@ -7,7 +7,7 @@ Nothing here knows gRPC. The catalogue names a canonical status (AIP-193) for ev
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum, StrEnum, unique
-from typing import TypeVar
+from typing import Final, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -90,8 +90,8 @@ class Reason(Enum):
     )
 
     WATCH_TOO_SLOW = (Status.RESOURCE_EXHAUSTED, "The watcher does not keep up: go on from its resume token.")
-    OVERLOADED = (Status.RESOURCE_EXHAUSTED, "The server has more work than it can take: retry later.")
 
+    OVERLOADED = (Status.UNAVAILABLE, "The server has more work than it can take: retry later.")
     STORE_UNAVAILABLE = (Status.UNAVAILABLE, "The store cannot be reached: retry later.")
     SHUTTING_DOWN = (Status.UNAVAILABLE, "The server is shutting down: retry on another connection.")
 
@@ -108,6 +108,10 @@ class Reason(Enum):
         return self.value[1]
 
 
+RETRY_AFTER: Final[Mapping[Reason, float]] = {Reason.OVERLOADED: 1.0}
+"""After how many seconds a call that was refused for a reason may be made again, where the raiser does not say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """One bad field of a request: its path in the request (proto field names), what is wrong, and the reason."""
@@ -122,18 +126,20 @@ class UsermetaError(Exception):
     """The one exception of the domain: a reason, a text, and the parts that vary.
 
     `metadata` becomes ErrorInfo.metadata (AIP-193: every value that the message varies in);
-    `violations` become BadRequest.field_violations.
+    `violations` become BadRequest.field_violations; `retry_after` (seconds, 0 is unset) becomes RetryInfo.retry_delay:
+    the call did nothing, and may be made again after that time. Left unset, it is what `RETRY_AFTER` says.
     """
 
     reason: Reason
     message: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     violations: tuple[Violation, ...] = ()
+    retry_after: float = 0
 
     def __post_init__(self) -> None:
-        """Fill in the catalogue's text, so that the message is never empty."""
-        if not self.message:
-            self.message = self.reason.message
+        """Fill in the catalogue's text, so that the message is never empty, and its time to wait."""
+        self.message = self.message or self.reason.message
+        self.retry_after = self.retry_after or RETRY_AFTER.get(self.reason, 0)
 
     def __str__(self) -> str:
         """Return the reason and the message, for logs and test failures."""

@@ -1,12 +1,13 @@
 """The one translation of domain errors into google.rpc.Status, which gRPC carries in a trailer (AIP-193)."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Final
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc.code_pb2 import Code
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from usermeta_server.errors import UsermetaError, Violation
@@ -33,7 +34,7 @@ def _short(text: str) -> str:
 
 
 def to_status(error: UsermetaError) -> Status:
-    """Return what a client is told of an error: code, message, ErrorInfo, and BadRequest if fields are bad.
+    """Return what a client is told of an error: code, message, ErrorInfo; BadRequest, if fields are bad; RetryInfo.
 
     It names as many bad fields as fit; how many more there are is the ErrorInfo's `more_violations`.
     """
@@ -44,7 +45,11 @@ def to_status(error: UsermetaError) -> Status:
     more = len(error.violations) - len(bad.field_violations)
     if more:
         info.metadata["more_violations"] = str(more)
-    details = [_packed(info), *([_packed(bad)] if error.violations else ())]
+    details = [_packed(info)]
+    if error.violations:
+        details.append(_packed(bad))
+    if error.retry_after:
+        details.append(_packed(RetryInfo(retry_delay=timedelta(seconds=error.retry_after))))
     return Status(code=Code.Value(error.reason.status), message=_short(error.message), details=details)
 
 

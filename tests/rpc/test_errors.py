@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import sqlite3
+from dataclasses import replace
 from typing import Final, NoReturn
 
 import grpc
@@ -14,7 +15,7 @@ from tests.rpc.requests import merge
 from tests.support import BACKEND, FRONTEND, Service, bearer, refused
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
-from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.errors import RETRY_AFTER, Reason, UsermetaError, invalid
 
 # Malformed bodies
 
@@ -132,3 +133,24 @@ async def test_every_reason_reaches_the_client_with_its_status(
         await service.get(subject.user_id)
     assert caught.value.code() is grpc.StatusCode[reason.status]
     assert caught.value.details() == "a text with \n and é"
+
+
+RETRIES: Final = [
+    (UsermetaError(Reason.USER_NOT_FOUND), 0),
+    (UsermetaError(Reason.USER_NOT_FOUND, retry_after=0.25), 0.25),
+    (UsermetaError(Reason.OVERLOADED), RETRY_AFTER[Reason.OVERLOADED]),
+    (UsermetaError(Reason.OVERLOADED, retry_after=30), 30),
+    (replace(invalid("user_id", "is no id"), retry_after=7.5).of_item(3), 7.5),
+]
+
+
+@pytest.mark.parametrize(("error", "seconds"), RETRIES)
+async def test_when_to_make_a_call_again_reaches_the_client(
+    service: Service, subject: Subject, error: UsermetaError, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> object:
+        raise error
+
+    monkeypatch.setattr(service.server.app.use_cases.users, "get", fail)
+    refusal = await refused(service.get(subject.user_id), error.reason.name)
+    assert refusal.retry_after == seconds

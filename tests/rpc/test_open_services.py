@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from tests.rpc.methods import call, new_subject, sample
 from tests.support import DEADLINE, FRONTEND, Service, bearer, document, refused, serving, settings
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
+from usermeta_server.errors import RETRY_AFTER, Reason
 
 PROFILE_METHODS: Final = (f"{FRONTEND}GetProfile", f"{FRONTEND}BatchGetProfiles")
 WHO_MAY: Final = [
@@ -162,8 +163,9 @@ async def test_streams_without_a_credential_are_bounded(tmp_path: Path, monkeypa
         watches = [HealthWatch(service) for _ in range(3)]
         assert [await watch.next() for watch in watches] == [Reply.SERVING] * 3
         refusal = await refused(HealthWatch(service).next(), "OVERLOADED")
-        assert refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refusal.code is grpc.StatusCode.UNAVAILABLE
         assert refusal.metadata == {"limit": "3"}
+        assert refusal.retry_after == RETRY_AFTER[Reason.OVERLOADED]
         listing = reflection_pb2.ServerReflectionRequest(list_services="")
         await refused(asked(service, listing), "OVERLOADED")
         await service.raw(CHECK, b"")

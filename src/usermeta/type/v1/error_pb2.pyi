@@ -92,10 +92,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: finding the users would mean scanning for too long. Metadata: `path`, an index on which helps."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 21
     """ABORTED: an expected etag is not the current one. Metadata: each mismatched document (or `profile`) and its current etag."""
-    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 22
-    """RESOURCE_EXHAUSTED: the server has more work than it can take; retry later."""
     ERROR_REASON_WATCH_TOO_SLOW: _ErrorReason.ValueType  # 34
     """RESOURCE_EXHAUSTED: the watcher does not keep up. Metadata: `resume_token`, from where to go on."""
+    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 22
+    """UNAVAILABLE: the server has more work than it can take; the call did nothing. Retry it after the `retry_delay` of the
+    google.rpc.RetryInfo that comes with it.
+    """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 23
     """UNAVAILABLE: the store cannot be reached; retry later. A write may have happened: retry it with its request_id.
     Metadata: `cause`, where it is known: `locked`, `disk_full`, `io_error`, which pass by themselves, `replaced` or
@@ -111,7 +113,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     these names without the prefix `ERROR_REASON_`; what varies is in its `metadata`. Branch on the reason, not on the
     message. INVALID_ARGUMENT also carries a google.rpc.BadRequest that names every bad field that can be seen at once,
     each with a `reason` of its own; the ErrorInfo has the first one's. Where they are too many for an error, its metadata
-    says in `more_violations` how many are left out.
+    says in `more_violations` how many are left out. An error that passes by itself may carry a google.rpc.RetryInfo: the
+    call did nothing, and may be made again after that time.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -184,10 +187,12 @@ ERROR_REASON_INDEX_REQUIRED: ErrorReason.ValueType  # 38
 """FAILED_PRECONDITION: finding the users would mean scanning for too long. Metadata: `path`, an index on which helps."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 21
 """ABORTED: an expected etag is not the current one. Metadata: each mismatched document (or `profile`) and its current etag."""
-ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 22
-"""RESOURCE_EXHAUSTED: the server has more work than it can take; retry later."""
 ERROR_REASON_WATCH_TOO_SLOW: ErrorReason.ValueType  # 34
 """RESOURCE_EXHAUSTED: the watcher does not keep up. Metadata: `resume_token`, from where to go on."""
+ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 22
+"""UNAVAILABLE: the server has more work than it can take; the call did nothing. Retry it after the `retry_delay` of the
+google.rpc.RetryInfo that comes with it.
+"""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 23
 """UNAVAILABLE: the store cannot be reached; retry later. A write may have happened: retry it with its request_id.
 Metadata: `cause`, where it is known: `locked`, `disk_full`, `io_error`, which pass by themselves, `replaced` or
