@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import USER
 from usermeta_server import policy
-from usermeta_server.call import current_call
+from usermeta_server.admission.call import current_call
 from usermeta_server.caller import ANONYMOUS, OPERATOR, Audience, Caller, Identity, Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import SECOND, Document, Scope

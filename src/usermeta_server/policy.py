@@ -140,12 +140,29 @@ WRITABLE_FIELDS: Final[Mapping[Viewer, frozenset[str]]] = {
 """What is not a document: for each viewer, the fields that it may write."""
 
 
+@unique
+class Traffic(StrEnum):
+    """What kind of work a method is, by which limits tell calls apart."""
+
+    READS = "reads"
+    WRITES = "writes"
+    STREAMS = "streams"
+
+
 class MethodRule(NamedTuple):
-    """Who may call a method: kinds of principal, and the scope that one of a backend needs."""
+    """Who may call a method: kinds of principal, and the scope that one of a backend needs; and what work it is."""
 
     audience: Audience
     principals: frozenset[PrincipalKind]
     scope: Scope | None = None
+    traffic: Traffic = Traffic.WRITES
+
+
+_VERBS: Final = {
+    **dict.fromkeys(("Get", "BatchGet", "List", "Count"), Traffic.READS),
+    "Watch": Traffic.STREAMS,
+}
+"""By which verb the name of a method begins (AIP-131, AIP-132, AIP-231) that does not write."""
 
 
 _BACKEND_METHODS: Final[Mapping[str, Scope]] = {
@@ -208,7 +225,11 @@ def method_rules(profiles: ProfileAudience) -> Mapping[str, MethodRule]:
         rules[frontend + name] = MethodRule(Audience.FRONTEND, principals)
     for name in _PROFILE_METHODS:
         rules[frontend + name] = MethodRule(Audience.FRONTEND, _PROFILE_PRINCIPALS[profiles])
-    return rules
+    return {path: rule._replace(traffic=_traffic_of(path.rpartition("/")[2])) for path, rule in rules.items()}
+
+
+def _traffic_of(name: str) -> Traffic:
+    return next((traffic for verb, traffic in _VERBS.items() if name.startswith(verb)), Traffic.WRITES)
 
 
 def authorize(rule: MethodRule, principal: Principal) -> None:

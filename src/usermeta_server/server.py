@@ -11,6 +11,7 @@ from usermeta_server import policy
 from usermeta_server.admission.access_log import AccessLog
 from usermeta_server.admission.admission import Admission
 from usermeta_server.admission.drain import Drain
+from usermeta_server.admission.limits import Limits
 from usermeta_server.admission.observers import Observers
 from usermeta_server.app import App, open_app
 from usermeta_server.clock import Clock, wall_clock
@@ -41,7 +42,7 @@ class Server:
         self.port = 0
         self._drain = Drain()
         rules = policy.method_rules(ProfileAudience(settings.profiles))
-        admission = Admission(rules, app.authenticator, self._drain, observers)
+        admission = Admission(rules, app.authenticator, self._drain, observers, _limits(settings))
         methods = {
             **methods_of(BACKEND, BackendService(app.use_cases, settings.cache)),
             **methods_of(FRONTEND, FrontendService(app.use_cases, settings.cache)),
@@ -102,6 +103,12 @@ def _observers(settings: ServerSettings, access_log: AccessLog | None) -> Observ
     """Let the access log observe the calls that it shall log."""
     logs = (access_log,) if access_log else ()
     return {"all": Observers(all=logs), "errors": Observers(failed=logs), "off": Observers()}[settings.access_log]
+
+
+def _limits(settings: ServerSettings) -> Limits | None:
+    """Return the limits that callers have; raises OperatorError, when a rate is of nothing."""
+    limits = Limits(dict(settings.rates), settings.trusted_proxies, refuses=settings.limits == "on")
+    return None if settings.limits == "off" else limits
 
 
 def _show_store(condition: Condition, health: Health) -> None:

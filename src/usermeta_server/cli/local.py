@@ -13,10 +13,10 @@ import grpc
 from usermeta.backend.v1 import backend_service_pb2, backend_service_pb2_grpc
 from usermeta_server import policy
 from usermeta_server.admission.admission import Admission
+from usermeta_server.admission.call import set_call
 from usermeta_server.admission.drain import Drain
 from usermeta_server.admission.observers import Observers
 from usermeta_server.app import App, open_app
-from usermeta_server.call import set_call
 from usermeta_server.caller import OPERATOR, Audience, Principal
 from usermeta_server.errors import UnreachableError, UsermetaError
 from usermeta_server.policy import ProfileAudience
@@ -71,6 +71,10 @@ class _Operator:
 
     def check(self, principal: Principal) -> None:
         """Let the operator go on."""
+
+
+def _no_peer() -> str:
+    return ""
 
 
 class _Responses(NamedTuple):
@@ -133,7 +137,9 @@ class _LocalChannel:
         call = await self._admission.admit(path, (), time.perf_counter_ns())
         set_call(call)
         handle: Any = self._methods[path].handle
-        return await self._admission.carry_out(call, body, partial(handle, _Responses(send)) if send else handle)
+        return await self._admission.carry_out(
+            call, _no_peer, body, partial(handle, _Responses(send)) if send else handle
+        )
 
 
 def _rpc_error(error: UsermetaError) -> grpc.aio.AioRpcError:

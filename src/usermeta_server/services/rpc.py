@@ -8,7 +8,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from usermeta_server.call import Call
+from usermeta_server.admission.call import Call
 from usermeta_server.errors import invalid
 from usermeta_server.services.streams import Responses
 

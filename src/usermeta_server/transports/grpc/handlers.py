@@ -7,12 +7,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 
 from usermeta_server.admission.admission import Admission
+from usermeta_server.admission.call import Call, current_call
 from usermeta_server.admission.settle import is_cancelled_by_caller, settle
-from usermeta_server.call import Call, current_call
 from usermeta_server.errors import UsermetaError
 from usermeta_server.services.rpc import Method, Unary, serialize
 from usermeta_server.services.streams import Responses
@@ -43,6 +44,12 @@ async def refuse(context: Context, error: UsermetaError) -> None:
     await abort(context, getattr(grpc.StatusCode, error.reason.status), status.message, trailers)
 
 
+def peer_of(context: Context) -> str:
+    """Return the address of a call's peer: gRPC says `ipv4:127.0.0.1:50051`, `ipv6:%5B::1%5D:50051`, `unix:…`."""
+    kind, _, rest = context.peer().partition(":")
+    return unquote(rest).rpartition(":")[0].strip("[]") if kind in {"ipv4", "ipv6"} else ""
+
+
 class _Responses:
     """Where the responses of a call that streams go."""
 
@@ -64,7 +71,7 @@ def handler_of(method: Method, admission: Admission) -> Handler:
 
 def _unary(method: Callable[[bytes, Call], Awaitable[bytes]], admission: Admission) -> Handler:
     async def handle(body: bytes, context: Context) -> bytes | None:
-        outcome = await admission.carry_out(current_call(), body, method)
+        outcome = await admission.carry_out(current_call(), partial(peer_of, context), body, method)
         if isinstance(outcome, UsermetaError):
             await refuse(context, outcome)
             return None
@@ -77,21 +84,23 @@ def _streaming(method: Callable[[Responses, bytes, Call], Awaitable[None]], admi
     # It is a coroutine, not a generator: it writes its responses to the context, and so can tell when a client does
     # not read them.
     async def handle(body: bytes, context: Context) -> None:
-        outcome = await admission.carry_out(current_call(), body, partial(method, _Responses(context)))
+        outcome = await admission.carry_out(
+            current_call(), partial(peer_of, context), body, partial(method, _Responses(context))
+        )
         if outcome is not None:
             await refuse(context, outcome)
 
     return grpc.unary_stream_rpc_method_handler(handle)
 
 
-def refusal(tell: Callable[[], Awaitable[UsermetaError]]) -> Handler:
-    """Return a handler that refuses a call, when `tell` says with which error.
+def refusal(tell: Callable[[Callable[[], str]], Awaitable[UsermetaError]]) -> Handler:
+    """Return a handler that refuses a call, when `tell`, which is told how to learn its peer, says with which error.
 
     It takes a stream of requests, whatever the method takes: so gRPC does not wait for the body, nor read it.
     """
 
     async def handle(_: object, context: Context) -> None:
-        await refuse(context, await tell())
+        await refuse(context, await tell(partial(peer_of, context)))
 
     return grpc.stream_unary_rpc_method_handler(handle)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from usermeta_server.admission.admission import Admission
-from usermeta_server.call import set_call
+from usermeta_server.admission.call import set_call
 from usermeta_server.transports.grpc.handlers import Handler, refusal
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ class AudienceInterceptor(grpc.aio.ServerInterceptor):
             if handler is None or method.split("/")[1] in OPEN_SERVICES:
                 return handler
             self._handlers[method] = handler
-        start = time.perf_counter_ns()
+        start, headers = time.perf_counter_ns(), details.invocation_metadata or ()
         try:
-            call = await self._admission.admit(method, details.invocation_metadata or (), start)
+            call = await self._admission.admit(method, headers, start)
         except Exception as error:  # noqa: BLE001  # the outermost layer
-            return refusal(partial(self._admission.turn_away, method, start, error))
+            return refusal(partial(self._admission.turn_away, method, start, headers, error))
         set_call(call)
         return handler
