@@ -204,6 +204,18 @@ async def test_a_caller_who_leaves_as_its_turn_comes_passes_it_on() -> None:
     assert (lane.running, len(lane.waiting)) == (USER_READS.at_once, 0)
 
 
+async def test_when_all_callers_leave_at_once_nothing_is_left() -> None:
+    limits = Limits()
+    lane = full_lane(limits)
+    tasks = await waiting(limits, lane, 5)
+    for task in tasks:
+        task.cancel()
+    limits.end(lane)
+    await asyncio.wait(tasks)
+    assert all(task.cancelled() for task in tasks)
+    assert (lane.running, len(lane.waiting)) == (USER_READS.at_once - 1, 0)
+
+
 async def test_a_queue_that_is_full_is_refused_before_a_body_is_read() -> None:
     limits = Limits()
     lane = full_lane(limits)

@@ -228,10 +228,10 @@ class Limits:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                lane.waiting.remove(turn)
-            else:
+            if not turn.cancelled():
                 self.end(lane)
+            elif turn in lane.waiting:
+                lane.waiting.remove(turn)
             raise
 
     def end(self, lane: Lane) -> None:

@@ -157,15 +157,15 @@ class BackendService:
             page_size_of(request.page_size),
             read_mask_of(request.read_mask, UserMessage),
         )
-        found = await self._search.list(listing, size)
+        found = await self._search.list(caller, listing, size)
         page = fitting_bytes(self._reply(caller, user, mask) for user in found.users)
         rest = pb.ListUsersResponse(next_page_token=self._search.next_page_token(found, len(page)))
         # As in batch_get_users.
         return b"".join((*page, rest.SerializeToString()))
 
-    async def count_users(self, request: pb.CountUsersRequest, _: Caller) -> pb.CountUsersResponse:
+    async def count_users(self, request: pb.CountUsersRequest, caller: Caller) -> pb.CountUsersResponse:
         (sought,) = read(filter_of(request.filter))
-        return pb.CountUsersResponse(count=await self._search.count(sought))
+        return pb.CountUsersResponse(count=await self._search.count(caller, sought))
 
     async def create_metadata_index(
         self, request: pb.CreateMetadataIndexRequest, caller: Caller
