@@ -121,38 +121,41 @@ def test_who_has_a_call_in_flight_is_not_forgotten() -> None:
 # Turns
 
 
-def shared(limits: Limits, now: int) -> None:
-    """Let two others call, so that the server counts as shared."""
-    for who in ("other:1", "other:2"):
-        lane = lane_of(limits, who)
-        limits.begin(lane, now)
-        limits.end(lane)
+def flooded(limits: Limits, *, shared: bool = True) -> Lane:
+    """Return the lane of who makes most calls, if the server is shared while another calls, too."""
+    for _ in range(1000):
+        lane_of(limits)
+    if shared:
+        lane_of(limits, "other:1")
+    return limits._lanes["user:1", Traffic.READS]
 
 
 def begun(limits: Limits, lane: Lane, now: int) -> int:
     """Return how many calls begin at once."""
     count = 0
-    while count < USER_READS.in_flight and limits.begin(lane, now):
+    while count <= USER_READS.in_flight and limits.begin(lane, now):
         count += 1
     return count
 
 
 def test_who_calls_alone_has_all_calls_worked_on() -> None:
     limits = Limits()
-    assert begun(limits, lane_of(limits), 0) == USER_READS.in_flight
+    assert begun(limits, flooded(limits, shared=False), 1) == USER_READS.in_flight
 
 
-def test_who_calls_alone_again_has_all_calls_worked_on_again() -> None:
+def test_who_makes_most_calls_has_to_wait_while_others_call_too_and_they_need_not() -> None:
     limits = Limits()
-    shared(limits, 0)
-    limits.begin(lane_of(limits), 0)
-    assert begun(limits, lane_of(limits), 2 * SECOND) == USER_READS.in_flight - 1
+    assert begun(limits, flooded(limits), 1) == 0
+    assert begun(limits, lane_of(limits, "other:2"), 1) == USER_READS.in_flight
+    assert begun(limits, lane_of(limits), 2 * SECOND) == USER_READS.in_flight
 
 
-def test_while_others_call_too_only_some_are() -> None:
+def test_of_many_who_call_alike_none_has_to_wait() -> None:
     limits = Limits()
-    shared(limits, 0)
-    assert begun(limits, lane_of(limits), 1) == USER_READS.at_once
+    for number in range(3000):
+        lane = lane_of(limits, f"user:{number % 3}")
+        assert limits.begin(lane, 1)
+        limits.end(lane)
 
 
 async def waiting(limits: Limits, lane: Lane, count: int) -> list["asyncio.Task[None]"]:
@@ -166,6 +169,7 @@ def full_lane(limits: Limits) -> Lane:
     """Return a lane with as many calls as may be worked on at once, of a server that stays shared."""
     limits._shared_until = 1 << 62
     lane = lane_of(limits)
+    limits._shared_until = 1 << 62
     lane.running = USER_READS.at_once
     return lane
 
@@ -180,6 +184,21 @@ async def test_calls_that_wait_begin_one_by_one_as_others_end_first_come_first_s
         await task
         assert lane.running == USER_READS.at_once
         assert [each.done() for each in tasks] == [place <= number for place in range(3)]
+
+
+async def test_lanes_have_their_turns_one_after_the_other() -> None:
+    limits = Limits()
+    limits._shared_until = 1 << 62
+    lanes = [lane_of(limits, f"user:{number}") for number in range(2)]
+    begun: list[str] = []
+
+    async def wait(lane: Lane) -> None:
+        await limits.wait(lane)
+        begun.append(lane.who)
+        limits.end(lane)
+
+    await asyncio.gather(*[wait(lane) for lane in lanes for _ in range(4)])
+    assert sorted(begun[:4]) == ["user:0", "user:0", "user:1", "user:1"]
 
 
 async def test_a_caller_who_leaves_frees_its_place_in_the_queue() -> None:
@@ -198,6 +217,8 @@ async def test_a_caller_who_leaves_as_its_turn_comes_passes_it_on() -> None:
     lane = full_lane(limits)
     first, second = await waiting(limits, lane, 2)
     limits.end(lane)
+    while lane.running < USER_READS.at_once:  # noqa: ASYNC110  # until the turn has come
+        await asyncio.sleep(0)
     first.cancel()
     await second
     assert first.cancelled()
@@ -228,6 +249,20 @@ async def test_a_queue_that_is_full_is_refused_before_a_body_is_read() -> None:
         task.cancel()
     await asyncio.wait(tasks)
     assert not lane.waiting
+
+
+async def test_refusals_are_held_back_and_all_said_in_the_end() -> None:
+    limits = Limits()
+    order: list[int] = []
+
+    async def refuse(number: int) -> None:
+        await limits.hold()
+        order.append(number)
+
+    tasks = [asyncio.create_task(refuse(number)) for number in range(20)]
+    tasks[3].cancel()
+    await asyncio.wait(tasks)
+    assert order == [number for number in range(20) if number != 3]
 
 
 # Calls

@@ -1,12 +1,14 @@
 """How much of a server each principal may have: calls in flight, calls a second, and turns while others call, too.
 
-Limits are of one node. A principal has a lane for each kind of traffic. All calls of a lane are worked on while nobody
-else calls; otherwise only some, and the rest wait in it. A call that waits costs nothing, so others find the event loop
-nearly free. What a lane has no room for is refused, and refusals are sent at a bounded pace: a caller that does not
-heed them would keep the server busy with nothing else.
+Limits are of one node. A principal has a lane for each kind of traffic. Calls begin as they come, unless one principal
+makes most of them while others call, too: then its calls wait in its lanes, and a few at a time begin whenever nobody
+else is about to be let in. A call that waits costs nothing, so the others find the event loop nearly free. What a lane
+has no room for is refused, and refusals are sent at a bounded pace: a caller that does not heed them would keep the
+server busy with nothing else.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter, OrderedDict, deque
@@ -23,14 +25,22 @@ log = logging.getLogger(__name__)
 
 _SECOND: Final = 1_000_000_000
 _SHARED_FOR: Final = _SECOND
-"""How long after another's call the server counts as shared (nanoseconds)."""
+"""How long after the call of another the server counts as shared (nanoseconds)."""
 _MAX_LANES: Final = 20_000
 """How many lanes are remembered of principals who have no call in flight; one takes about 400 bytes."""
 _MAX_SKIPPED: Final = 8
-_PACE: Final = 0.001
-"""Seconds between two refusals."""
-_MAX_HELD: Final = 1.0
-"""How long a refusal is held back at the most (seconds)."""
+_PACE: Final = _SECOND // 1000
+"""Nanoseconds between two refusals."""
+_MAX_HELD: Final = 1000
+"""How many refusals are held back at the most."""
+_BATCH: Final = 8
+"""How many calls begin before those who have called meanwhile are let in."""
+_LULL: Final = 0.001
+"""For how long nobody has to have called, for nobody to be about to be let in (seconds)."""
+_LULLS: Final = 8
+"""How many times such a moment is waited for."""
+_MUCH: Final = 64
+"""By how many calls a principal has to lead for the others to come first."""
 _IN_FLIGHT_RETRY: Final = 1.0
 """After how many seconds one may try again who has too many calls in flight."""
 _LOG_SECONDS: Final = 60.0
@@ -41,7 +51,7 @@ class Allowance(NamedTuple):
 
     Attributes:
         in_flight: Calls in flight, those that wait for their turn included.
-        at_once: How many of them are worked on at once while others call, too.
+        at_once: How many of them are worked on at once while others call, too, and the principal makes most calls.
         rate: Calls a second, 0 for any number.
         burst: Calls that may come at once after a rest.
     """
@@ -145,11 +155,18 @@ class Limits:
         if unknown := sorted(rates.keys() - names):
             raise OperatorError(f"rates: there is no {', '.join(unknown)}, but {', '.join(sorted(names))}")
         self._lanes: OrderedDict[tuple[str, Traffic], Lane] = OrderedDict()
-        self._last = ""
+        # Who makes most calls (the majority vote of Boyer and Moore), and by how many more than all others of late.
+        self._most = ""
+        self._lead = 0
         self._shared_until = 0
         self._refused: Counter[str] = Counter()
         self._log_time = 0.0
-        self._next_refusal = 0.0
+        self._queue: OrderedDict[Lane, None] = OrderedDict()
+        self._held: deque[asyncio.Future[None]] = deque()
+        self._next_refusal = 0
+        self._arrived = 0
+        self._changed = asyncio.Event()
+        self._dispatching: asyncio.Task[None] | None = None
 
     @property
     def remembered(self) -> int:
@@ -158,6 +175,7 @@ class Limits:
 
     def lane(self, who: str, kind: PrincipalKind, traffic: Traffic, now: int) -> Lane:
         """Return the lane of a principal; `who` is its name, or where an anonymous caller comes from."""
+        self._count(who, now)
         key = (who, traffic)
         lane = self._lanes.get(key)
         if lane is None:
@@ -166,6 +184,18 @@ class Limits:
         else:
             self._lanes.move_to_end(key)
         return lane
+
+    def _count(self, who: str, now: int) -> None:
+        """Count a call into who makes most of them."""
+        self._arrived += 1
+        if who == self._most:
+            self._lead = min(self._lead + 1, 2 * _MUCH)
+            return
+        if self._most:
+            self._shared_until = now + _SHARED_FOR
+        self._lead -= 1
+        if self._lead <= 0:
+            self._most, self._lead = who, 1
 
     def lane_from(self, peer: str, forwarded: Sequence[str | bytes], traffic: Traffic, now: int) -> Lane:
         """Return the lane of callers of whom nothing is known but where they come from; see `source_of`."""
@@ -210,11 +240,10 @@ class Limits:
 
     def begin(self, lane: Lane, now: int) -> bool:
         """Begin a call, unless it has to `wait` for its turn."""
-        if lane.who != self._last:
-            if self._last:
-                self._shared_until = now + _SHARED_FOR
-            self._last = lane.who
-        if self._refuses and lane.running >= self._at_once(lane, now):
+        if self._refuses and (
+            lane.running >= lane.allowance.in_flight
+            or (lane.who == self._most and self._lead >= _MUCH and now < self._shared_until)
+        ):
             return False
         lane.running += 1
         return True
@@ -225,6 +254,8 @@ class Limits:
             self._refuse(lane, _IN_FLIGHT_RETRY)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         lane.waiting.append(turn)
+        self._queue[lane] = None
+        self._wake()
         try:
             await turn
         except asyncio.CancelledError:
@@ -235,18 +266,57 @@ class Limits:
             raise
 
     def end(self, lane: Lane) -> None:
-        """End a call that had begun, and let others begin for whom there is room now."""
+        """End a call that had begun."""
         lane.running -= 1
         if lane.waiting:
-            at_once = self._at_once(lane, time.perf_counter_ns())
-            while lane.waiting and lane.running < at_once:
-                turn = lane.waiting.popleft()
-                if not turn.done():
-                    lane.running += 1
-                    turn.set_result(None)
+            self._wake()
 
-    def _at_once(self, lane: Lane, now: int) -> int:
-        return lane.allowance.at_once if now < self._shared_until else lane.allowance.in_flight
+    async def hold(self) -> None:
+        """Return when it is time to say a refusal."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._held.append(turn)
+        self._wake()
+        await turn
+
+    def _wake(self) -> None:
+        self._changed.set()
+        if self._dispatching is None or self._dispatching.done():
+            self._dispatching = asyncio.get_running_loop().create_task(self._dispatch(), name="usermeta-turns")
+
+    async def _dispatch(self) -> None:
+        """Let those who wait go on, in turns by lane, a few at a time: who has just called comes in before the next."""
+        while self._queue or self._held:
+            self._changed.clear()
+            await self._lull()
+            now = time.perf_counter_ns()
+            begun = sum(self._begin_next(now) for _ in range(_BATCH))
+            if self._held and (now >= self._next_refusal or len(self._held) > _MAX_HELD):
+                self._next_refusal = now + _PACE
+                _go_on(self._held.popleft())
+            elif not begun:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), _PACE / _SECOND if self._held else None)
+
+    def _begin_next(self, now: int) -> bool:
+        """Let one call begin, of the lane whose turn it is; return whether there was one."""
+        for lane in list(self._queue):
+            self._queue.move_to_end(lane)
+            at_once = lane.allowance.at_once if now < self._shared_until else lane.allowance.in_flight
+            while lane.waiting and lane.running < at_once:
+                if _go_on(lane.waiting.popleft()):
+                    lane.running += 1
+                    return True
+            if not lane.waiting:
+                del self._queue[lane]
+        return False
+
+    async def _lull(self) -> None:
+        """Return when nobody has called for a moment, or many have: a transport hands over one call after the other."""
+        for _ in range(_LULLS):
+            arrived = self._arrived
+            await asyncio.sleep(_LULL)
+            if arrived == self._arrived:
+                return
 
     def _refuse(self, lane: Lane, seconds: float) -> None:
         """Refuse a call of a lane, if calls are refused; count it in any case."""
@@ -265,12 +335,13 @@ class Limits:
         log.warning("limits %s calls since they last said so: %s", said, counts)
         self._refused.clear()
 
-    async def hold(self) -> None:
-        """Return when it is time to say a refusal."""
-        now = asyncio.get_running_loop().time()
-        self._next_refusal = min(max(self._next_refusal + _PACE, now), now + _MAX_HELD)
-        if self._next_refusal > now:
-            await asyncio.sleep(self._next_refusal - now)
+
+def _go_on(turn: "asyncio.Future[None]") -> bool:
+    """Let who waits go on; return whether it is still there."""
+    if turn.done():
+        return False
+    turn.set_result(None)
+    return True
 
 
 def _with_rate(allowance: Allowance, rate: float | None) -> Allowance:
