@@ -94,9 +94,7 @@ class Admission:
             return Call(caller, start, traffic)
         if not who:
             return Call(caller, start, traffic, forwarded=_forwarded(headers))
-        lane = limits.lane(who, caller.principal.kind, traffic, start)
-        limits.admit(lane, start)
-        return Call(caller, start, traffic, lane)
+        return Call(caller, start, traffic, limits.enter(who, caller.principal.kind, traffic, start))
 
     async def _authenticate(self, method: str, authorization: tuple[str | bytes, ...]) -> _Known:
         rule = self._rules.get(method)

@@ -100,13 +100,13 @@ COSTS: Final[Mapping[Reason, float]] = {
 class Lane:
     """The calls of one principal, of one kind of traffic."""
 
-    __slots__ = ("allowance", "kind", "running", "time", "tokens", "waiting", "who")
+    __slots__ = ("at_once", "burst", "in_flight", "kind", "rate", "running", "time", "tokens", "waiting", "who")
 
     def __init__(self, who: str, kind: str, allowance: Allowance, now: int) -> None:
         """Make a lane without calls, at a time (nanoseconds); `kind` is what logs call it."""
         self.who = who
         self.kind = kind
-        self.allowance = allowance
+        self.in_flight, self.at_once, self.rate, self.burst = allowance
         self.tokens = allowance.burst
         self.time = now
         self.running = 0
@@ -115,12 +115,11 @@ class Lane:
     @property
     def is_full(self) -> bool:
         """Whether it has as many calls as it may have."""
-        return self.running + len(self.waiting) >= self.allowance.in_flight
+        return self.running + len(self.waiting) >= self.in_flight
 
     def refill(self, now: int) -> None:
         """Take in the tokens that came since the last time."""
-        _, _, rate, burst = self.allowance
-        self.tokens = min(burst, self.tokens + (now - self.time) / _SECOND * rate)
+        self.tokens = min(self.burst, self.tokens + (now - self.time) / _SECOND * self.rate)
         self.time = now
 
 
@@ -173,9 +172,22 @@ class Limits:
         """How many lanes there are."""
         return len(self._lanes)
 
+    def enter(self, who: str, kind: PrincipalKind, traffic: Traffic, now: int) -> Lane:
+        """Let a call come in, at a time (nanoseconds), and return the lane that it is to be in.
+
+        Raises:
+            UsermetaError: RATE_LIMITED.
+        """
+        lane = self.lane(who, kind, traffic, now)
+        if lane.rate or lane.running + len(lane.waiting) >= lane.in_flight:
+            self.admit(lane, now)
+        return lane
+
     def lane(self, who: str, kind: PrincipalKind, traffic: Traffic, now: int) -> Lane:
         """Return the lane of a principal; `who` is its name, or where an anonymous caller comes from."""
-        self._count(who, now)
+        self._arrived += 1
+        if self._lead < 2 * _MUCH or who != self._most:
+            self._count(who, now)
         key = (who, traffic)
         lane = self._lanes.get(key)
         if lane is None:
@@ -187,9 +199,8 @@ class Limits:
 
     def _count(self, who: str, now: int) -> None:
         """Count a call into who makes most of them."""
-        self._arrived += 1
         if who == self._most:
-            self._lead = min(self._lead + 1, 2 * _MUCH)
+            self._lead += 1
             return
         if self._most:
             self._shared_until = now + _SHARED_FOR
@@ -223,7 +234,7 @@ class Limits:
 
     def spend(self, lane: Lane, tokens: float, now: int) -> None:
         """Count as many calls as `tokens` into the rate of a lane; raises as `admit` does, and then counts none."""
-        rate = lane.allowance.rate
+        rate = lane.rate
         if not rate:
             return
         lane.refill(now)
@@ -235,14 +246,14 @@ class Limits:
     def charge(self, lane: Lane, reason: Reason) -> None:
         """Count a refusal into the rate of a lane as what it costs; what is lacking has to be waited for."""
         cost = COSTS.get(reason)
-        if cost and lane.allowance.rate:
-            lane.tokens = max(lane.tokens - cost, -lane.allowance.burst)
+        if cost and lane.rate:
+            lane.tokens = max(lane.tokens - cost, -lane.burst)
 
     def begin(self, lane: Lane, now: int) -> bool:
         """Begin a call, unless it has to `wait` for its turn."""
         if self._refuses and (
-            lane.running >= lane.allowance.in_flight
-            or (lane.who == self._most and self._lead >= _MUCH and now < self._shared_until)
+            lane.running >= lane.in_flight
+            or (now < self._shared_until and self._lead >= _MUCH and lane.who == self._most)
         ):
             return False
         lane.running += 1
@@ -301,7 +312,7 @@ class Limits:
         """Let one call begin, of the lane whose turn it is; return whether there was one."""
         for lane in list(self._queue):
             self._queue.move_to_end(lane)
-            at_once = lane.allowance.at_once if now < self._shared_until else lane.allowance.in_flight
+            at_once = lane.at_once if now < self._shared_until else lane.in_flight
             while lane.waiting and lane.running < at_once:
                 if _go_on(lane.waiting.popleft()):
                     lane.running += 1
