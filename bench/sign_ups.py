@@ -19,7 +19,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from usermeta_server.app import App, open_app
-from usermeta_server.audience import ANONYMOUS, Audience, Caller, Principal, PrincipalKind
+from usermeta_server.caller import ANONYMOUS, Audience, Caller, Principal, PrincipalKind
 from usermeta_server.clock import wall_clock
 from usermeta_server.core.writes import Intent
 from usermeta_server.ids import new_id

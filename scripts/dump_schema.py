@@ -22,7 +22,7 @@ from usermeta.backend.v1 import backend_service_pb2 as backend_pb
 from usermeta.backend.v1 import backend_service_pb2_grpc
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta.frontend.v1 import frontend_service_pb2_grpc
-from usermeta_server.audience import Principal, PrincipalKind
+from usermeta_server.caller import Principal, PrincipalKind
 from usermeta_server.core.writes import Intent
 from usermeta_server.model import Actor, Scope
 from usermeta_server.server import start_server

@@ -23,7 +23,7 @@ from usermeta.backend.v1 import backend_service_pb2_grpc
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2_grpc
 from usermeta_server import policy
-from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
+from usermeta_server.caller import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.clock import wall_clock
 from usermeta_server.core.writes import Intent
 from usermeta_server.logs import LineWriter

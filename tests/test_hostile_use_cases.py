@@ -10,7 +10,7 @@ import pytest
 from tests.support import BACKEND_CALLER, settings
 from usermeta_server import policy
 from usermeta_server.app import App, open_app
-from usermeta_server.audience import ANONYMOUS, Audience, Caller, Identity, Principal, PrincipalKind
+from usermeta_server.caller import ANONYMOUS, Audience, Caller, Identity, Principal, PrincipalKind
 from usermeta_server.core.history import Restoration
 from usermeta_server.core.metadata import MetadataWrite
 from usermeta_server.core.revision import revise

@@ -6,16 +6,8 @@ import pytest
 
 from tests.support import USER
 from usermeta_server import policy
-from usermeta_server.audience import (
-    ANONYMOUS,
-    OPERATOR,
-    Audience,
-    Caller,
-    Identity,
-    Principal,
-    PrincipalKind,
-    current_caller,
-)
+from usermeta_server.admission.call import current_call
+from usermeta_server.caller import ANONYMOUS, OPERATOR, Audience, Caller, Identity, Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import SECOND, Document, Scope, User
 from usermeta_server.policy import AllowedWrite, MethodRule, ProfileAudience, View, Viewer, WriteGrant
@@ -198,7 +190,7 @@ def test_nobody_else_makes_a_view_or_a_grant(seal: object) -> None:
 
 
 def test_a_call_without_an_audience_may_do_nothing() -> None:
-    assert reason_of(current_caller) is Reason.ACCESS_DENIED
+    assert reason_of(current_call) is Reason.ACCESS_DENIED
 
 
 AUTHORIZED: Final = [

@@ -17,7 +17,7 @@ from tests.test_policy import (
     reason_of,
 )
 from usermeta_server import policy
-from usermeta_server.audience import Audience, Caller, Identity
+from usermeta_server.caller import Audience, Caller, Identity
 from usermeta_server.errors import Reason
 from usermeta_server.model import Document, ShownSignUp, SignUp, SignUpState, SignUpStatus, User
 from usermeta_server.policy import AllowedWrite, Viewer

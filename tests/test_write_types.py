@@ -15,7 +15,7 @@ SOURCE: Final = Path(usermeta_server.__file__).parent
 
 SNIPPETS: Final = """
 from usermeta_server import policy
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.core.metadata import MetadataWrite
 from usermeta_server.core.revision import revise
 from usermeta_server.core.sign_ups.requirements import SignUpRules

@@ -89,6 +89,7 @@ class Reason(Enum):
         "What follows the resume token is no longer kept: take a snapshot, and watch from there.",
     )
 
+    RATE_LIMITED = (Status.RESOURCE_EXHAUSTED, "There are too many calls of this caller: retry later.")
     WATCH_TOO_SLOW = (Status.RESOURCE_EXHAUSTED, "The watcher does not keep up: go on from its resume token.")
 
     OVERLOADED = (Status.UNAVAILABLE, "The server has more work than it can take: retry later.")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from dataclasses import field as dataclass_field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -81,6 +82,17 @@ def _database(text: str) -> Path:
     return Path(text.removeprefix("sqlite:///"))
 
 
+def _rates(text: str) -> tuple[tuple[str, float], ...]:
+    pairs = [each.strip().partition("=") for each in text.split(",") if each.strip()]
+    if not all(re.fullmatch(r"\d+(?:\.\d+)?", rate) for _, _, rate in pairs):
+        raise ValueError("must be calls a second, such as user.reads=100,secret_key.writes=500; 0 for any number")
+    return tuple((name, float(rate)) for name, _, rate in pairs)
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(name) for name in _names(text))
+
+
 def _address(text: str) -> str:
     match = re.fullmatch(r"\S+:(\d{1,5})", text)
     if not match or int(match[1]) > _MAX_PORT:
@@ -146,6 +158,19 @@ class ServerSettings:
         "2s",
         _between(_seconds, 0, 60, "0s to 60s"),
         "How long a write waits for another process that holds the database's lock, such as a backup.",
+    )
+    limits: str = _setting(
+        "on",
+        _one_of("on", "log", "off"),
+        "Whether a caller's calls are limited: on, log (only count what would be refused), off.",
+    )
+    rates: tuple[tuple[str, float], ...] = _setting(
+        "",
+        _rates,
+        "Calls a second that each caller may make, such as user.reads=100,secret_key.writes=500; 0 for any number.",
+    )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
+        "", _networks, "Networks of proxies whose x-forwarded-for says where a call comes from, with commas between."
     )
     shutdown_grace: float = _setting("10s", _seconds, "How long calls under way may take to finish at shutdown.")
 

@@ -1,6 +1,5 @@
 """The one translation of domain errors into google.rpc.Status, which gRPC carries in a trailer (AIP-193)."""
 
-import uuid
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
@@ -11,7 +10,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from usermeta_server.errors import Reason, UsermetaError, Violation
+from usermeta_server.errors import UsermetaError, Violation
 
 DOMAIN: Final = "usermeta"
 """The `domain` of every ErrorInfo."""
@@ -65,8 +64,3 @@ def _bad_request(violations: Iterable[Violation], room: int) -> BadRequest:
             del bad.field_violations[-1]
             break
     return bad
-
-
-def internal_error() -> UsermetaError:
-    """Return the error for a fault of ours: a fixed text and an id, by which the log has the rest."""
-    return UsermetaError(Reason.INTERNAL, metadata={"error_id": uuid.uuid4().hex})

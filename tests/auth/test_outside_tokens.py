@@ -8,11 +8,11 @@ import pytest
 from tests.auth.oidc import AUDIENCE, Oidc, segment, serving
 from tests.auth.support import NOW, ROGUE, refusal, trusting
 from tests.support import USER
-from usermeta_server.audience import Identity
 from usermeta_server.auth import session_tokens
 from usermeta_server.auth.issuers import ALGORITHMS
 from usermeta_server.auth.jws import MAX_TOKEN, issuer_of
 from usermeta_server.auth.session_tokens import SessionTokens, new_signing_key
+from usermeta_server.caller import Identity
 from usermeta_server.errors import Reason
 from usermeta_server.model import SECOND
 

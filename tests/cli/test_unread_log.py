@@ -45,7 +45,7 @@ def read_on(server: Running, count: int) -> int:
 
 
 async def test_a_log_that_nobody_reads_does_not_stop_the_server(tmp_path: Path) -> None:
-    with served(tmp_path, USERMETA_ACCESS_LOG="all") as server:
+    with served(tmp_path, USERMETA_ACCESS_LOG="all", USERMETA_LIMITS="off") as server:
         async with grpc.aio.insecure_channel(server.address) as channel:
             await call(channel, CALLS)
             assert await asyncio.wait_for(asyncio.to_thread(read_on, server, CALLS), DEADLINE)
@@ -61,7 +61,7 @@ def _after(log: str) -> list[str]:
 
 
 async def test_a_server_whose_log_is_never_read_ends(tmp_path: Path) -> None:
-    with served(tmp_path, USERMETA_ACCESS_LOG="all") as server:
+    with served(tmp_path, USERMETA_ACCESS_LOG="all", USERMETA_LIMITS="off") as server:
         async with grpc.aio.insecure_channel(server.address) as channel:
             await call(channel, CALLS)
         server.process.send_signal(signal.SIGTERM)

@@ -9,7 +9,7 @@ from tests.support import Service, refused, request_id, struct, until
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta.frontend.v1.sign_up_pb2 import SignUp
-from usermeta_server.audience import Audience, Caller, Identity, Principal, PrincipalKind
+from usermeta_server.caller import Audience, Caller, Identity, Principal, PrincipalKind
 from usermeta_server.core.writes import Intent
 from usermeta_server.model import Actor
 

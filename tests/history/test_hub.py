@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from tests.support import USER, serving, settings
-from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
+from usermeta_server.caller import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.core.watch import Hub, WatchFilter
 from usermeta_server.core.watch.hub import Watch, _weight
 from usermeta_server.errors import Reason, UsermetaError

@@ -25,7 +25,7 @@ from tests.support import (
 )
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceStub
-from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
+from usermeta_server.caller import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.core.watch import WatchFilter, users
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, UsermetaError

@@ -11,7 +11,8 @@ from tests.rpc.methods import MARK, Subject, call, new_subject, sample
 from tests.support import BACKEND, FRONTEND, Service, bearer, log_file, refused, request_id, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
-from usermeta_server.interceptors.access_log import AccessLog, AccessLogMode, EndedCall
+from usermeta_server.admission.access_log import AccessLog
+from usermeta_server.admission.observers import EndedCall
 from usermeta_server.logs import LineWriter
 
 KEYS: Final = ["time", "method", "audience", "principal", "status", "reason", "milliseconds", "request_id"]
@@ -110,7 +111,7 @@ async def test_on_a_terminal_a_call_is_a_line_of_words_that_cannot_move_the_curs
     file = tmp_path / "access.log"
     with log_file(file) as descriptor, LineWriter(descriptor) as lines:
         lines.terminal = True
-        log = AccessLog(AccessLogMode.ALL, lines)
+        log = AccessLog(lines)
         log.record(EndedCall(None, "/a.B/C", "OK", None, 1_500_000, text))
         log.flush()
     assert read(file).split(" ", 1)[1] == f"/a.B/C OK 1.5 {shown}\n"

@@ -8,7 +8,7 @@ import pytest
 from tests.support import USER
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
-from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
+from usermeta_server.caller import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.core.watch import ChangeEvent, Event, SnapshotEvent, WatchBatch
 from usermeta_server.model import Actor, Change, ChangeKind, Position, Scope
 from usermeta_server.services.changes import Changes

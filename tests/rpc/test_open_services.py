@@ -158,7 +158,7 @@ async def test_a_name_to_watch_is_not_kept_at_any_length(service: Service) -> No
 
 async def test_streams_without_a_credential_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Watches of health and streams of reflection together; where one ends there is room for another."""
-    monkeypatch.setattr("usermeta_server.server._MAX_OPEN_STREAMS", 3)
+    monkeypatch.setattr("usermeta_server.transports.grpc.server._MAX_OPEN_STREAMS", 3)
     async with serving(settings(tmp_path)) as service:
         watches = [HealthWatch(service) for _ in range(3)]
         assert [await watch.next() for watch in watches] == [Reply.SERVING] * 3
@@ -171,7 +171,7 @@ async def test_streams_without_a_credential_are_bounded(tmp_path: Path, monkeypa
         await service.raw(CHECK, b"")
         watches[0].call.cancel()
         async with asyncio.timeout(DEADLINE):
-            while len(service.server._streams._tasks) > 2:  # noqa: ASYNC110  # nothing says when
+            while len(service.server._grpc._streams._tasks) > 2:  # noqa: ASYNC110  # nothing says when
                 await asyncio.sleep(0.001)
         await asked(service, listing)
 

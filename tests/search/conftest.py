@@ -12,7 +12,7 @@ from tests.support import Service, serving, settings
 @pytest.fixture
 def quick_upkeep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a server look often whether there is an index to build."""
-    monkeypatch.setattr("usermeta_server.server._INDEX_SECONDS", 0.01)
+    monkeypatch.setattr("usermeta_server.upkeep._INDEX_SECONDS", 0.01)
 
 
 @pytest_asyncio.fixture

@@ -50,7 +50,7 @@ async def stalling(
     """Run a server with a limit on searches, in whose scans one can stand still; 1 user of 11 is on the plan gold."""
     stall = Stall()
     monkeypatch.setitem(FUNCTIONS, "fold", stall.fold)
-    monkeypatch.setattr("usermeta_server.server._INDEX_SECONDS", 0.01)
+    monkeypatch.setattr("usermeta_server.upkeep._INDEX_SECONDS", 0.01)
     async with serving(settings(folder, search=seconds)) as service:
         free = [USER._replace(id=f"user_{number:02}", first_name="é") for number in range(10)]
         gold = USER._replace(id="user_gold", username="gold", public_metadata='{"plan":"gold"}')

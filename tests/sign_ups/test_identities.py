@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from tests.support import request_id, settings
 from usermeta_server.app import open_app
-from usermeta_server.audience import Audience, Caller, Identity, Principal, PrincipalKind
+from usermeta_server.caller import Audience, Caller, Identity, Principal, PrincipalKind
 from usermeta_server.core.sign_ups import NewSignUp, SignUps
 from usermeta_server.core.sign_ups.use_cases import Values
 from usermeta_server.core.writes import Intent

@@ -17,7 +17,7 @@ from tests.store.sqlite import engine_of
 from tests.support import settings
 from usermeta_server import policy
 from usermeta_server.app import App, open_app
-from usermeta_server.audience import ANONYMOUS, Audience, Caller, Identity, Principal, PrincipalKind
+from usermeta_server.caller import ANONYMOUS, Audience, Caller, Identity, Principal, PrincipalKind
 from usermeta_server.core.documents import load
 from usermeta_server.core.metadata import MetadataWrite
 from usermeta_server.core.sign_ups import Completion

@@ -8,8 +8,8 @@ import pytest
 
 from tests.sign_ups.support import DAY, begin
 from tests.support import BACKEND, FRONTEND, Clock, Service, bearer, refused, serving, settings
-from usermeta_server.audience import PrincipalKind
 from usermeta_server.auth.sign_up_tokens import SignUpTokens
+from usermeta_server.caller import PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import new_id
 from usermeta_server.server import BACKEND as BACKEND_SERVICE

@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from usermeta_server.audience import ANONYMOUS, Audience, Identity, Principal, PrincipalKind
 from usermeta_server.auth.jws import MAX_TOKEN, issuer_of
 from usermeta_server.auth.outside_tokens import OutsideTokens
 from usermeta_server.auth.secret_keys import KeyRing
 from usermeta_server.auth.session_tokens import ISSUER, SessionTokens
 from usermeta_server.auth.sign_up_tokens import PREFIX, SignUpTokens
+from usermeta_server.caller import ANONYMOUS, Audience, Identity, Principal, PrincipalKind
 from usermeta_server.clock import Clock
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Identifier, IdentifierKind, User

@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 
 import jwt
 
-from usermeta_server.audience import Identity
 from usermeta_server.auth.issuers import Issuer
 from usermeta_server.auth.jwks import KeySet
 from usermeta_server.auth.jws import header_of, issuer_of
+from usermeta_server.caller import Identity
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.lru import LruMap
 from usermeta_server.model import MAX_EXTERNAL_ID, SECOND

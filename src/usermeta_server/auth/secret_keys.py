@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from usermeta_server.audience import Principal, PrincipalKind
+from usermeta_server.caller import Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import new_id
 from usermeta_server.model import SecretKey

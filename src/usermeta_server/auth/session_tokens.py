@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from usermeta_server.audience import Principal, PrincipalKind
 from usermeta_server.auth.jws import header_of
+from usermeta_server.caller import Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import new_id
 from usermeta_server.lru import LruMap

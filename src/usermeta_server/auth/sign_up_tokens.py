@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from usermeta_server import base64url
-from usermeta_server.audience import Principal, PrincipalKind
+from usermeta_server.caller import Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 
 PREFIX: Final = "sut_"

@@ -1,29 +1,35 @@
 """BackendService on a store that no server owns: in this process, as the operator, without a network or a key."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from usermeta.backend.v1 import backend_service_pb2, backend_service_pb2_grpc
 from usermeta_server import policy
+from usermeta_server.admission.admission import Admission
+from usermeta_server.admission.call import set_call
+from usermeta_server.admission.drain import Drain
+from usermeta_server.admission.observers import Observers
 from usermeta_server.app import App, open_app
-from usermeta_server.audience import OPERATOR, Audience, Caller, set_caller
-from usermeta_server.errors import UnreachableError, UsermetaError, invalid
+from usermeta_server.caller import OPERATOR, Audience, Principal
+from usermeta_server.errors import UnreachableError, UsermetaError
 from usermeta_server.policy import ProfileAudience
 from usermeta_server.services.backend import BackendService
-from usermeta_server.services.rpc import service_handler
+from usermeta_server.services.rpc import methods_of
 from usermeta_server.settings import MEMORY, ServerSettings
 from usermeta_server.status import to_status
 from usermeta_server.store.sqlite.ownership import DatabaseOwnedError
 
 if TYPE_CHECKING:
     from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs
+
+_Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 _BACKEND: Final = backend_service_pb2.DESCRIPTOR.services_by_name["BackendService"]
 
@@ -59,21 +65,36 @@ def _is_there(database: Path) -> bool:
         raise UnreachableError(f"cannot read the database {database}: {error.strerror}") from error
 
 
-class _Context(NamedTuple):
-    """What a handler that streams writes to."""
+class _Operator:
+    """Whose calls they are, without a credential: whoever can open the store."""
 
-    write: Callable[[Any], Awaitable[None]]
+    async def authenticate(self, _: Audience, __: Sequence[str | bytes]) -> Principal:
+        """Return the operator."""
+        return OPERATOR
 
-    async def send_initial_metadata(self, _: object) -> None:
+    def check(self, principal: Principal) -> None:
+        """Let the operator go on."""
+
+
+def _no_peer() -> str:
+    return ""
+
+
+class _Responses(NamedTuple):
+    """Where the responses of a call that streams go."""
+
+    send: _Send
+
+    async def begin(self) -> None:
         """Do nothing: nobody waits for headers here."""
 
 
 class _LocalChannel:
-    """Stands in for a channel: calls go straight to the handlers, as the operator's, if the policy admits them."""
+    """Stands in for a channel: calls go straight to the methods, as the operator's, if they are admitted."""
 
     def __init__(self, app: App, reply_cache_bytes: int) -> None:
-        self._service = service_handler(_BACKEND, BackendService(app.use_cases, reply_cache_bytes))
-        self._rules = policy.method_rules(ProfileAudience.OFF)
+        self._methods = methods_of(_BACKEND, BackendService(app.use_cases, reply_cache_bytes))
+        self._admission = Admission(policy.method_rules(ProfileAudience.OFF), _Operator(), Drain(), Observers())
 
     def unary_unary(  # as grpc has it
         self,
@@ -82,14 +103,11 @@ class _LocalChannel:
         response_deserializer: Callable[[bytes], Any],
         **_: object,
     ) -> Any:  # noqa: ANN401  # a call of the method
-        handler = self._handler(method)
-
         async def call(request: object) -> object:
-            try:
-                response = await handler.unary_unary(self._admit(method, handler, request_serializer(request)), None)
-            except UsermetaError as error:
-                raise _rpc_error(error) from error
-            return response_deserializer(handler.response_serializer(response))
+            outcome = await self._carry_out(method, request_serializer(request))
+            if isinstance(outcome, UsermetaError):
+                raise _rpc_error(outcome)
+            return response_deserializer(outcome)
 
         return call
 
@@ -100,54 +118,31 @@ class _LocalChannel:
         response_deserializer: Callable[[bytes], Any],
         **_: object,
     ) -> Any:  # noqa: ANN401  # a call of the method
-        handler = self._handler(method)
-
         async def call(request: object) -> AsyncIterator[object]:
             written: asyncio.Queue[Any] = asyncio.Queue(1)
 
             async def handle() -> None:
-                await handler.unary_stream(
-                    self._admit(method, handler, request_serializer(request)), _Context(written.put)
-                )
+                await written.put(await self._carry_out(method, request_serializer(request), written.put))
 
-            task = asyncio.create_task(_until_ended(handle(), written.put))
+            task = asyncio.create_task(handle())
             try:
-                while (response := await written.get()) is not None:
-                    if isinstance(response, UsermetaError):
-                        raise _rpc_error(response) from response
-                    yield response_deserializer(handler.response_serializer(response))
-                await task
+                while isinstance(response := await written.get(), bytes):
+                    yield response_deserializer(response)
+                if response is not None:
+                    raise _rpc_error(response)
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
         return call
 
-    def _handler(self, method: str) -> Any:  # noqa: ANN401  # grpc's handlers are typed by what they take
-        return self._service.service(cast("grpc.HandlerCallDetails", SimpleNamespace(method=method)))
-
-    def _admit(self, method: str, handler: Any, body: bytes) -> object:  # noqa: ANN401  # as above
-        """Return the request of a call that the policy admits, and tag this task with its caller."""
-        rule = self._rules[method]
-        policy.authorize(rule, OPERATOR)
-        set_caller(Caller(Audience.BACKEND, method, OPERATOR))
-        try:
-            return handler.request_deserializer(body)
-        except DecodeError as error:
-            raise invalid("request", "nests deeper than 32 levels") from error
-
-
-async def _until_ended(handling: Awaitable[None], put: Callable[[object], Awaitable[None]]) -> None:
-    """Await the handling of a stream, then put its error, or None, after what it wrote."""
-    try:
-        await handling
-    except UsermetaError as error:
-        await put(error)
-    except Exception:
-        await put(None)
-        raise
-    else:
-        await put(None)
+    async def _carry_out(self, path: str, body: bytes, send: _Send | None = None) -> Any:  # noqa: ANN401  # as admission's
+        call = await self._admission.admit(path, (), time.perf_counter_ns())
+        set_call(call)
+        handle: Any = self._methods[path].handle
+        return await self._admission.carry_out(
+            call, _no_peer, body, partial(handle, _Responses(send)) if send else handle
+        )
 
 
 def _rpc_error(error: UsermetaError) -> grpc.aio.AioRpcError:

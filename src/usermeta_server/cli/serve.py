@@ -14,7 +14,7 @@ from typing import Any
 import click
 import uvloop
 
-from usermeta_server.audience import OPERATOR, OPERATOR_ACTOR
+from usermeta_server.caller import OPERATOR, OPERATOR_ACTOR
 from usermeta_server.cli.options import given, settings_options
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import ExitCode, UsermetaError

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from usermeta_server import policy
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.core.documents import load
 from usermeta_server.core.metadata import Edit, Metadata, MetadataWrite
 from usermeta_server.core.user_refs import Subject, UserRef, acting_on, look_up

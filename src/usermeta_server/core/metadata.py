@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from usermeta_server import policy
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.core.documents import Limits, load, seal_all
 from usermeta_server.core.revision import check_etags, revise
 from usermeta_server.core.user_refs import reads_of, user_in

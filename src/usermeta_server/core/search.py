@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from usermeta_server.caller import Caller
 from usermeta_server.core.query import (
     Filter,
     OrderBy,
@@ -29,6 +30,14 @@ from usermeta_server.store.predicates import (
     Predicate,
     UserQuery,
 )
+from usermeta_server.turns import Turns
+
+_AT_ONCE: Final = 2
+"""How many searches a store does at once: as many as it has connections for them."""
+_MAX_WAITING: Final = 1024
+"""How many searches may wait."""
+_MAX_WAITING_EACH: Final = 256
+"""How many of them may be one principal's."""
 
 
 class Listing(NamedTuple):
@@ -45,6 +54,7 @@ class Search:
 
     def __init__(self, store: Reader, writes: Writes, tokens: Tokens) -> None:
         """Make them with the maker of page tokens."""
+        self._turns = Turns(_AT_ONCE, _MAX_WAITING, _MAX_WAITING_EACH)
         self._store = store
         self._writes = writes
         self._tokens = tokens
@@ -61,15 +71,16 @@ class Search:
         bound_to = f"ListUsers {sought.canonical}\n{order.canonical}"
         return Listing(sought, order, self._place(bound_to, page_token), bound_to)
 
-    async def list(self, listing: Listing, limit: int) -> Sequence[User]:
+    async def list(self, caller: Caller, listing: Listing, limit: int) -> Sequence[User]:
         """Return up to `limit` users of a list.
 
         Raises:
-            UsermetaError: INDEX_REQUIRED.
+            UsermetaError: INDEX_REQUIRED; OVERLOADED, when too many searches wait.
         """
         query = UserQuery(listing.sought.predicate, listing.order.order, listing.after, limit)
         try:
-            return await self._store.find_users(query)
+            async with self._turns.taken(str(caller.principal)):
+                return await self._store.find_users(query)
         except ScanLimitError as error:
             raise self._index_required(listing.sought, listing.order) from error
 
@@ -77,14 +88,11 @@ class Search:
         """Return the token of the page of a list that begins after a user."""
         return self._tokens.make(listing.bound_to, to_cursor(place_of(listing.order.order)(user)))
 
-    async def count(self, sought: Filter) -> int:
-        """Return how many users a filter matches.
-
-        Raises:
-            UsermetaError: INDEX_REQUIRED.
-        """
+    async def count(self, caller: Caller, sought: Filter) -> int:
+        """Return how many users a filter matches; raises as `list` does."""
         try:
-            return await self._store.count_users(sought.predicate)
+            async with self._turns.taken(str(caller.principal)):
+                return await self._store.count_users(sought.predicate)
         except ScanLimitError as error:
             raise self._index_required(sought, parse_order("")) from error
 

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from usermeta_server.audience import Principal
 from usermeta_server.auth.secret_keys import KeyRing, new_secret
+from usermeta_server.caller import Principal
 from usermeta_server.core.profile import check_profile
 from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, UsermetaError, invalid

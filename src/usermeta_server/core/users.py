@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from usermeta_server import policy
-from usermeta_server.audience import Caller, PrincipalKind
+from usermeta_server.caller import Caller, PrincipalKind
 from usermeta_server.core import erasure, profile
 from usermeta_server.core.documents import Limits, seal_all
 from usermeta_server.core.profile import ProfileValues

@@ -4,7 +4,7 @@ Tables and nothing else decide; what no table lists is refused. Only this packag
 about a user can be built, and a `WriteGrant`, without which there is no `AllowedWrite`, and so nothing to write.
 """
 
-from usermeta_server.policy.methods import MethodRule, ProfileAudience, authorize, method_rules
+from usermeta_server.policy.methods import MethodRule, ProfileAudience, Traffic, authorize, method_rules
 from usermeta_server.policy.standing import admit, admit_to_sign_up, sign_up_viewer_of, viewer_of
 from usermeta_server.policy.tables import (
     DOCUMENTS,
@@ -46,6 +46,7 @@ __all__ = [
     "AllowedWrite",
     "MethodRule",
     "ProfileAudience",
+    "Traffic",
     "View",
     "Viewer",
     "WriteGrant",

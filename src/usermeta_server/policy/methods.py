@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum, unique
 from typing import Final, NamedTuple
 
-from usermeta_server.audience import Audience, Principal, PrincipalKind
+from usermeta_server.caller import Audience, Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Scope
 
@@ -18,12 +18,29 @@ class ProfileAudience(StrEnum):
     OFF = "off"
 
 
+@unique
+class Traffic(StrEnum):
+    """What kind of work a method is, by which limits tell calls apart."""
+
+    READS = "reads"
+    WRITES = "writes"
+    STREAMS = "streams"
+
+
 class MethodRule(NamedTuple):
-    """Who may call a method: kinds of principal, and the scope that one of a backend needs."""
+    """Who may call a method: kinds of principal, and the scope that one of a backend needs; and what work it is."""
 
     audience: Audience
     principals: frozenset[PrincipalKind]
     scope: Scope | None = None
+    traffic: Traffic = Traffic.WRITES
+
+
+_VERBS: Final = {
+    **dict.fromkeys(("Get", "BatchGet", "List", "Count"), Traffic.READS),
+    "Watch": Traffic.STREAMS,
+}
+"""By which verb the name of a method begins (AIP-131, AIP-132, AIP-231) that does not write."""
 
 
 _BACKEND_METHODS: Final[Mapping[str, Scope]] = {
@@ -88,7 +105,11 @@ def method_rules(profiles: ProfileAudience) -> Mapping[str, MethodRule]:
         rules[frontend + name] = MethodRule(Audience.FRONTEND, principals)
     for name in _PROFILE_METHODS:
         rules[frontend + name] = MethodRule(Audience.FRONTEND, _PROFILE_PRINCIPALS[profiles])
-    return rules
+    return {path: rule._replace(traffic=_traffic_of(path.rpartition("/")[2])) for path, rule in rules.items()}
+
+
+def _traffic_of(name: str) -> Traffic:
+    return next((traffic for verb, traffic in _VERBS.items() if name.startswith(verb)), Traffic.WRITES)
 
 
 def authorize(rule: MethodRule, principal: Principal) -> None:

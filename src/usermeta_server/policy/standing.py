@@ -1,6 +1,6 @@
 """In what relation a caller stands to a user or a sign-up, and whether the call may go on as that."""
 
-from usermeta_server.audience import Audience, Caller, Principal, PrincipalKind
+from usermeta_server.caller import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import User
 from usermeta_server.policy.tables import Viewer

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, final
 
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Document, ShownSignUp, SignUp, User
 from usermeta_server.policy.proof import PROOF, Proof, check_proof

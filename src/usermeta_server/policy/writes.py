@@ -8,7 +8,7 @@ from who it is, has a function of its own.
 from collections.abc import Collection, Mapping
 from typing import Final, Generic, TypeVar, final
 
-from usermeta_server.audience import Audience, Caller, Identity
+from usermeta_server.caller import Audience, Caller, Identity
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import SignUp, User
 from usermeta_server.policy.methods import BEGINNERS

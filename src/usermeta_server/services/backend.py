@@ -9,7 +9,7 @@ from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.sign_up_pb2 import SignUp as SignUpMessage
 from usermeta.backend.v1.user_pb2 import User as UserMessage
 from usermeta_server import policy
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.core.history import Restoration
 from usermeta_server.core.metadata import Edit, MetadataWrite
 from usermeta_server.core.use_cases import UseCases
@@ -185,15 +185,15 @@ class BackendService:
         )
         return paged(
             pb.ListUsersResponse,
-            await self._search.list(listing, size + 1),
+            await self._search.list(caller, listing, size + 1),
             size,
             lambda user: self._replies.of(pb.ListUsersResponse, caller, user, mask),
             lambda user: self._search.token_after(listing, user),
         )
 
-    async def count_users(self, request: pb.CountUsersRequest, _: Caller) -> pb.CountUsersResponse:
+    async def count_users(self, request: pb.CountUsersRequest, caller: Caller) -> pb.CountUsersResponse:
         (sought,) = read(filter_of(request.filter))
-        return pb.CountUsersResponse(count=await self._search.count(sought))
+        return pb.CountUsersResponse(count=await self._search.count(caller, sought))
 
     async def create_metadata_index(
         self, request: pb.CreateMetadataIndexRequest, caller: Caller

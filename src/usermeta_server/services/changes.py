@@ -8,7 +8,7 @@ from usermeta.backend.v1.document_pb2 import Document as DocumentMessage
 from usermeta.backend.v1.user_change_pb2 import UserChange
 from usermeta.backend.v1.user_pb2 import User as UserMessage
 from usermeta_server import policy
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.core.watch import ChangeEvent, Event, LeftEvent, SnapshotEvent, WatchBatch
 from usermeta_server.lru import LruMap
 from usermeta_server.model import Change, ChangeKind, Document, User

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from usermeta.frontend.v1 import frontend_service_pb2 as pb
 from usermeta.frontend.v1.user_pb2 import User as UserMessage
 from usermeta_server import policy
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.core.metadata import Edit, MetadataWrite
 from usermeta_server.core.use_cases import UseCases
 from usermeta_server.errors import Reason, UsermetaError

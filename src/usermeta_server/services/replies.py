@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from google.protobuf.message import Message
 
 from usermeta_server import policy
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.lru import LruMap
 from usermeta_server.model import User
 from usermeta_server.policy import View, Viewer

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
-from usermeta_server.audience import Caller, PrincipalKind
+from usermeta_server.caller import Caller, PrincipalKind
 from usermeta_server.core.profile import check_user_id, identifier
 from usermeta_server.core.query import parse_filter
 from usermeta_server.core.tokens import Tokens

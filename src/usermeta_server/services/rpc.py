@@ -1,16 +1,37 @@
-"""From a service's proto descriptor to the handlers that gRPC calls."""
+"""From a service's proto descriptor to its methods, whatever transport calls them."""
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
-import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from usermeta_server.audience import Caller, current_caller
-from usermeta_server.services.encoded import serialize
-from usermeta_server.services.streams import Send
+from usermeta_server.admission.call import Call
+from usermeta_server.errors import invalid
+from usermeta_server.services.encoded import Encoded, serialize
+from usermeta_server.services.streams import Responses
+
+M = TypeVar("M", bound=Message)
+
+_UUID_LENGTH: Final = 36
+
+
+class Unary(NamedTuple):
+    """A method that answers once: it takes a request and its call, and returns the response."""
+
+    handle: Callable[[bytes, Call], Awaitable[bytes]]
+
+
+class Streaming(NamedTuple):
+    """A method that streams: it takes where its responses go, a request and its call."""
+
+    handle: Callable[[Responses, bytes, Call], Awaitable[None]]
+
+
+Method: TypeAlias = Unary | Streaming
+"""A method of a service, from the bytes of a request to those of responses."""
 
 
 def snake(name: str) -> str:
@@ -18,8 +39,8 @@ def snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def service_handler(descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
-    """Return the handlers of a service: for each RPC of the proto, the method of that name in snake case.
+def methods_of(descriptor: ServiceDescriptor, service: object) -> Mapping[str, Method]:
+    """Return the methods of a service by their full paths: for each RPC the one of its name in snake case.
 
     A method takes the request and the caller, and returns the response, as a message or `Encoded`; one that streams
     also takes what sends a response.
@@ -27,29 +48,47 @@ def service_handler(descriptor: ServiceDescriptor, service: object) -> grpc.Gene
     Raises:
         AttributeError: the service lacks a method.
     """
-    handlers = {method.name: _handler(method, getattr(service, snake(method.name))) for method in descriptor.methods}
-    return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
+    return {
+        f"/{descriptor.full_name}/{method.name}": _method(method, getattr(service, snake(method.name)))
+        for method in descriptor.methods
+    }
 
 
-def _handler(method: MethodDescriptor, behaviour: Callable[..., Any]) -> "grpc.RpcMethodHandler[Any, Any]":
-    parse = GetMessageClass(method.input_type).FromString
-    if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(_streaming(behaviour), parse, serialize)
-    return grpc.unary_unary_rpc_method_handler(_unary(behaviour), parse, serialize)
+def parsed(kind: Callable[[bytes], M], body: bytes) -> M:
+    """Return the message of a body; `kind` is its class's `FromString`.
+
+    Raises:
+        UsermetaError: FIELD_INVALID.
+    """
+    try:
+        return kind(body)
+    except DecodeError:
+        text = "the request is not a well-formed message of this method, or nests deeper than 32 levels"
+        raise invalid("request", text) from None
 
 
-def _unary(behaviour: Callable[[Any, Caller], Awaitable[Any]]) -> Callable[..., Any]:
-    async def handle(request: object, _: object) -> object:
-        return await behaviour(request, current_caller())
+def _method(method: MethodDescriptor, behaviour: Callable[..., Awaitable[Any]]) -> Method:
+    kind: Callable[[bytes], Any] = GetMessageClass(method.input_type).FromString
+    has_id = "request_id" in method.input_type.fields_by_name
 
-    return handle
+    def read(body: bytes, call: Call) -> Message:
+        request: Any = parsed(kind, body)
+        if has_id:
+            call.request_id = request.request_id[:_UUID_LENGTH]
+        return request  # type: ignore[no-any-return]  # a message of that kind
 
+    async def unary(body: bytes, call: Call) -> bytes:
+        return serialize(await behaviour(read(body, call), call.caller))
 
-def _streaming(behaviour: Callable[[Any, Caller, Send[Any]], Awaitable[None]]) -> Callable[..., Any]:
-    async def handle(request: object, context: Any) -> None:  # noqa: ANN401  # gRPC's context
-        # First and on their own: were a stream ended while its first response is on the way, the headers would be sent
-        # again with the status, and the call would hang.
-        await context.send_initial_metadata(())
-        await behaviour(request, current_caller(), context.write)
+    async def stream(responses: Responses, body: bytes, call: Call) -> None:
+        request = read(body, call)
+        # On its own: were a stream ended while its first response is on the way, its beginning would be sent again
+        # with the end, and the call would hang.
+        await responses.begin()
 
-    return handle
+        async def send(response: Message | Encoded[Any]) -> None:
+            await responses.send(serialize(response))
+
+        await behaviour(request, call.caller, send)
+
+    return Streaming(stream) if method.server_streaming else Unary(unary)

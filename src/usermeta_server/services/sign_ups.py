@@ -5,7 +5,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from usermeta_server import policy
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.model import ShownSignUp
 from usermeta_server.services.messages import fill
 

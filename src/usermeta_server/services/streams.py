@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
@@ -13,6 +13,18 @@ M = TypeVar("M", bound=Message)
 
 Send: TypeAlias = Callable[[Encoded[M]], Awaitable[None]]
 """Sends one response of the type `M`; returns when the client has room for it."""
+
+
+class Responses(Protocol):
+    """Where the responses of a call that streams go."""
+
+    async def begin(self) -> None:
+        """Tell the client, before the first response, that the call is accepted; raises CallerLeftError."""
+        ...
+
+    async def send(self, response: bytes) -> None:
+        """Send a response; returns when the client has room for it; raises CallerLeftError."""
+        ...
 
 
 async def send_or_end(watch: Watch, send: Send[M], response: Encoded[M]) -> None:

@@ -94,6 +94,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED: an expected etag is not the current one. Metadata: each mismatched document (or `profile`) and its current etag."""
     ERROR_REASON_WATCH_TOO_SLOW: _ErrorReason.ValueType  # 34
     """RESOURCE_EXHAUSTED: the watcher does not keep up. Metadata: `resume_token`, from where to go on."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 40
+    """RESOURCE_EXHAUSTED: the caller has too many calls in flight, or made too many of late; the call did nothing. Retry it
+    after the `retry_delay` of the google.rpc.RetryInfo that comes with it.
+    """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 22
     """UNAVAILABLE: the server has more work than it can take; the call did nothing. Retry it after the `retry_delay` of the
     google.rpc.RetryInfo that comes with it.
@@ -189,6 +193,10 @@ ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 21
 """ABORTED: an expected etag is not the current one. Metadata: each mismatched document (or `profile`) and its current etag."""
 ERROR_REASON_WATCH_TOO_SLOW: ErrorReason.ValueType  # 34
 """RESOURCE_EXHAUSTED: the watcher does not keep up. Metadata: `resume_token`, from where to go on."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 40
+"""RESOURCE_EXHAUSTED: the caller has too many calls in flight, or made too many of late; the call did nothing. Retry it
+after the `retry_delay` of the google.rpc.RetryInfo that comes with it.
+"""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 22
 """UNAVAILABLE: the server has more work than it can take; the call did nothing. Retry it after the `retry_delay` of the
 google.rpc.RetryInfo that comes with it.

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from usermeta_server import policy
-from usermeta_server.audience import Caller, Identity
 from usermeta_server.auth.session_tokens import SessionTokens
 from usermeta_server.auth.sign_up_tokens import SignUpTokens
+from usermeta_server.caller import Caller, Identity
 from usermeta_server.clock import TOLERANCE
 from usermeta_server.core import profile
 from usermeta_server.core.documents import Limits, seal_all

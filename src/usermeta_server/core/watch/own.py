@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from usermeta_server import policy
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.core.watch.hub import Watch
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import SECOND, User

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from usermeta_server.audience import Caller
+from usermeta_server.caller import Caller
 from usermeta_server.core.query import parse_filter
 from usermeta_server.core.tokens import Tokens
 from usermeta_server.core.watch.events import Event, Matches, SnapshotEvent, event_of

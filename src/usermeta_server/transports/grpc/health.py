@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 import grpc
 from grpc_health.v1.health_pb2 import DESCRIPTOR, HealthCheckRequest, HealthCheckResponse
 
 from usermeta_server.errors import invalid
-from usermeta_server.interceptors.handlers import Context, abort, open_handler
+from usermeta_server.services.rpc import parsed
+from usermeta_server.transports.grpc.handlers import Context, abort, open_handler
 from usermeta_server.transports.grpc.open_streams import OpenStreams
 
 SERVICE: Final = DESCRIPTOR.services_by_name["Health"].full_name
@@ -47,9 +49,10 @@ class Health:
     def handler(self) -> grpc.GenericRpcHandler:
         """Return the handlers of the service."""
         unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
+        parse = partial(parsed, HealthCheckRequest.FromString)
         handlers = {
-            "Check": open_handler(f"/{SERVICE}/Check", unary, self._check, HealthCheckRequest),
-            "Watch": open_handler(f"/{SERVICE}/Watch", stream, self._watch, HealthCheckRequest),
+            "Check": open_handler(f"/{SERVICE}/Check", unary, self._check, parse),
+            "Watch": open_handler(f"/{SERVICE}/Watch", stream, self._watch, parse),
         }
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 

@@ -11,7 +11,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.reflection_pb2 import DESCRIPTOR, ServerReflectionRequest
 
-from usermeta_server.interceptors.handlers import Context, check_parsed, open_handler
+from usermeta_server.services.rpc import parsed
+from usermeta_server.transports.grpc.handlers import Context, open_handler
 from usermeta_server.transports.grpc.open_streams import OpenStreams
 
 V1ALPHA: Final = reflection.SERVICE_NAME
@@ -36,20 +37,20 @@ class Reflection:
 
     def _handler(self, name: str) -> "grpc.RpcMethodHandler[Any, Any]":
         stream = grpc.stream_stream_rpc_method_handler
-        return open_handler(f"/{name}/ServerReflectionInfo", stream, self._answer, ServerReflectionRequest)
+        return open_handler(f"/{name}/ServerReflectionInfo", stream, self._answer, _parsed)
 
     async def _answer(self, requests: Any, context: Context) -> None:  # noqa: ANN401  # gRPC's iterator of requests
         with self._streams.taken():
-            # gRPC's iterator refers to itself until it has ended: closed, it lets go of a call that fails.
-            async with aclosing(aiter(requests)) as received:
-                async for answer in self._servicer.ServerReflectionInfo(_parsed(received), context):
+            async with aclosing(requests):
+                async for answer in self._servicer.ServerReflectionInfo(requests, context):
                     await context.write(answer)
 
 
-async def _parsed(requests: AsyncIterator[Any]) -> AsyncIterator[ServerReflectionRequest]:
-    async for request in requests:
-        check_parsed(request)
-        yield request
+async def _parsed(bodies: Any) -> AsyncIterator[ServerReflectionRequest]:  # noqa: ANN401  # gRPC's iterator of requests
+    # It refers to itself until it has ended: closed, it lets go of a call that fails.
+    async with aclosing(aiter(bodies)) as received:
+        async for body in received:
+            yield parsed(ServerReflectionRequest.FromString, body)
 
 
 class _Pool:

@@ -1,6 +1,5 @@
-"""Who calls, and for which audience: set once by the interceptor, read by the handlers."""
+"""Who calls, and for which audience: audiences, principals, callers."""
 
-from contextvars import ContextVar
 from enum import StrEnum, unique
 from typing import NamedTuple
 
@@ -99,23 +98,3 @@ class Caller(NamedTuple):
         """The caller as history and remembered requests name them."""
         is_operator = self.principal.kind is PrincipalKind.OPERATOR
         return OPERATOR_ACTOR if is_operator else Actor(self.audience, str(self.principal))
-
-
-_current: ContextVar[Caller] = ContextVar("usermeta_caller")
-
-
-def set_caller(caller: Caller) -> None:
-    """Say who calls, for the rest of this task."""
-    _current.set(caller)
-
-
-def current_caller() -> Caller:
-    """Return who calls.
-
-    Raises:
-        UsermetaError: ACCESS_DENIED, when nobody said: a call without an audience may do nothing.
-    """
-    caller = _current.get(None)
-    if caller is None:
-        raise UsermetaError(Reason.ACCESS_DENIED)
-    return caller

@@ -20,9 +20,13 @@ class Drain:
         self._refusing = asyncio.Event()
         self._refusing.set()
 
-    async def refusing(self) -> None:
-        """Return when it is time to refuse a call."""
-        await self._refusing.wait()
+    async def hold(self) -> None:
+        """Return when it is time to refuse a call; until then it is under way."""
+        self.under_way += 1
+        try:
+            await self._refusing.wait()
+        finally:
+            self.under_way -= 1
 
     async def run(self, grace: float) -> None:
         """Take no more calls; return when the connections can be ended, after `grace` seconds at the latest.

@@ -6,59 +6,30 @@ piece a few times a second.
 
 import asyncio
 import time
-from enum import StrEnum, unique
-from typing import Final, NamedTuple
+from typing import Final
 
 import orjson
 
-from usermeta_server.audience import Caller
-from usermeta_server.errors import Reason
+from usermeta_server.admission.observers import EndedCall
 from usermeta_server.logs import LineWriter
 
 _FLUSH_SECONDS: Final = 0.1
 _FLUSH_LINES: Final = 1000
 
 
-@unique
-class AccessLogMode(StrEnum):
-    """Which calls are logged."""
-
-    ALL = "all"
-    ERRORS = "errors"
-    OFF = "off"
-
-
-class EndedCall(NamedTuple):
-    """A call that ended: who called (None if that was refused), how it ended, and how long it took."""
-
-    caller: Caller | None
-    method: str
-    status: str
-    reason: Reason | None
-    nanoseconds: int
-    request_id: str = ""
-
-
 class AccessLog:
-    """Hands access lines to a writer."""
+    """Hands access lines to a writer; which calls are logged is decided by which it observes."""
 
-    def __init__(self, mode: AccessLogMode, lines: LineWriter | None) -> None:
-        """Log to a writer of lines; without one, nothing is logged."""
-        self._mode = mode if lines else AccessLogMode.OFF
+    def __init__(self, lines: LineWriter) -> None:
+        """Log to a writer of lines."""
         self._writer = lines
-        self._write_line = self._words if lines and lines.terminal else self._json
+        self._write_line = self._words if lines.terminal else self._json
         self._lines: list[bytes] = []
         self._second = 0
         self._date = ""
 
-    def wants(self, reason: Reason | None) -> bool:
-        """Tell whether a call that ended for this reason (None: well) is logged."""
-        return self._mode is AccessLogMode.ALL or (self._mode is AccessLogMode.ERRORS and reason is not None)
-
     def record(self, call: EndedCall) -> None:
-        """Log a call, if calls of its kind are logged."""
-        if not self.wants(call.reason):
-            return
+        """Log a call."""
         line: dict[str, object] = {
             "time": self._time(),
             "method": call.method,
@@ -78,7 +49,7 @@ class AccessLog:
     def flush(self) -> None:
         """Hand over what was gathered."""
         lines, self._lines = self._lines, []
-        if lines and self._writer:
+        if lines:
             self._writer.write(b"".join(lines), len(lines))
 
     def _json(self, line: dict[str, object]) -> None:

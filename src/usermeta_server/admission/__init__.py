@@ -1,0 +1,1 @@
+"""What every call passes, whatever carries it: nothing here knows gRPC, HTTP or protobuf."""

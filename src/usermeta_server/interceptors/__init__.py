@@ -1,1 +1,0 @@
-"""What every call passes before its handler, and after it."""
