@@ -155,9 +155,12 @@ class Service:
 
 
 def settings(folder: Path, **changes: Any) -> ServerSettings:  # noqa: ANN401  # any setting
-    """Return settings of a server in a folder, on a free port, with its access log off."""
-    values = {"database_url": folder / "usermeta.db", "listen": "127.0.0.1:0", "access_log": "off", **changes}
-    return ServerSettings(**values)
+    """Return settings of a server in a folder, on a free port, without an access log and limits.
+
+    Tests make more calls as one caller than anybody does.
+    """
+    values = {"database_url": folder / "usermeta.db", "listen": "127.0.0.1:0", "access_log": "off", "limits": "off"}
+    return ServerSettings(**{**values, **changes})
 
 
 @asynccontextmanager
