@@ -1,6 +1,6 @@
 """Writing documents: merge, replace and patch are one operation with three kinds of edit."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from usermeta_server import policy
@@ -82,16 +82,11 @@ class Metadata:
         """
         rejected = [(index, write) for index, write in enumerate(writes) if isinstance(write, UsermetaError)]
 
-        def attempt(draft: Draft, stamp: Stamp, write: MetadataWrite | UsermetaError) -> User:
-            if isinstance(write, UsermetaError):
-                raise write
-            return self._apply(draft, stamp, write)
-
         def apply(draft: Draft, stamp: Stamp) -> list[User | UsermetaError]:
             results: list[User | UsermetaError] = []
             for index, write in enumerate(writes):
                 try:
-                    results.append(attempt(draft, stamp, write))
+                    results.append(self._attempt(draft, stamp, write))
                 except UsermetaError as error:
                     if atomic:
                         malformed = [each.of_item(i) for i, each in rejected if i > index and error.violations]
@@ -104,19 +99,18 @@ class Metadata:
             users = await self._store.users([name for name in names if name not in Reason.__members__])
             return [_recalled(name, index, users) for index, name in enumerate(names)]
 
-        each_reads = [
-            reads_of(write.grant.record_id, write.found_by) for write in writes if isinstance(write, MetadataWrite)
-        ]
         return await self._writes.perform(
             intent,
-            Reads(
-                users=tuple(key for reads in each_reads for key in reads.users),
-                identifiers=tuple(key for reads in each_reads for key in reads.identifiers),
-            ),
+            _all_reads(write for write in writes if isinstance(write, MetadataWrite)),
             apply,
             name=lambda results: " ".join(map(_name, results)),
             recall=recall,
         )
+
+    def _attempt(self, draft: Draft, stamp: Stamp, write: MetadataWrite | UsermetaError) -> User:
+        if isinstance(write, UsermetaError):
+            raise write
+        return self._apply(draft, stamp, write)
 
     def _apply(self, draft: Draft, stamp: Stamp, write: MetadataWrite) -> User:
         user = policy.admit(write.caller, user_in(draft, write.grant.record_id, write.found_by))
@@ -125,6 +119,14 @@ class Metadata:
         # All edits before all limits: the order of checks goes over the whole request.
         edited = {document: edit(load(user.document(document))) for document, edit in write.edits.items()}
         return revise(draft, stamp, user, AllowedWrite(write.grant, seal_all(edited, "", self._limits)))
+
+
+def _all_reads(writes: Iterable[MetadataWrite]) -> Reads:
+    each = [reads_of(write.grant.record_id, write.found_by) for write in writes]
+    return Reads(
+        users=tuple(key for reads in each for key in reads.users),
+        identifiers=tuple(key for reads in each for key in reads.identifiers),
+    )
 
 
 def _name(result: User | UsermetaError) -> str:

@@ -206,8 +206,17 @@ def new_user(
         UsermetaError: ACCESS_DENIED, when the write was allowed for a user that there is.
     """
     values = write.values_for("")
-    version = draft.next_version()
-    blank = User(
+    blank = _blank(user_id, draft.next_version(), stamp)
+    user = blank._replace(**dict[str, Any](values))
+    draft.users.put(user.id, user)
+    given = [name for name in values if values[name] != getattr(blank, name)]
+    draft.record(change_of(stamp, kind, None, user, given))
+    return user
+
+
+def _blank(user_id: str, version: int, stamp: Stamp) -> User:
+    """Return a new user of whom nothing is set."""
+    return User(
         id=user_id or stamp.new_id("user"),
         version=version,
         external_id="",
@@ -231,11 +240,6 @@ def new_user(
         visible_update_time=stamp.now,
         create_version=version,
     )
-    user = blank._replace(**dict[str, Any](values))
-    draft.users.put(user.id, user)
-    given = [name for name in values if values[name] != getattr(blank, name)]
-    draft.record(change_of(stamp, kind, None, user, given))
-    return user
 
 
 def erase(draft: Draft, stamp: Stamp, user: User) -> None:

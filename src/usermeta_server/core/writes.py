@@ -70,12 +70,9 @@ class Writes:
         Raises:
             UsermetaError: REQUEST_ID_REUSED, and whatever `change` and the store raise.
         """
+        stamped = _stamped(change, intent)
         if not intent.request_id:
-            return await self._store.write(
-                reads,
-                lambda draft: change(draft, _stamp(draft, intent)),
-                dry_run=intent.validate_only,
-            )
+            return await self._store.write(reads, stamped, dry_run=intent.validate_only)
         key = RequestKey(intent.actor.principal, intent.request_id)
         digest = self._digest(intent)
 
@@ -85,17 +82,10 @@ class Writes:
                 if remembered.digest != digest:
                     raise _reused(intent.request_id)
                 return remembered
-            result = change(draft, _stamp(draft, intent))
-            remembered = RememberedRequest(
-                intent.method,
-                digest,
-                name(result),
-                draft.wall + REMEMBERED_FOR,
-                draft.version,
-                # Whom it was about, and whom it made.
-                tuple({**dict.fromkeys(reads.users), **draft.users.staged}),
-            )
-            draft.requests.put(key, remembered)
+            result = stamped(draft)
+            about = tuple({**dict.fromkeys(reads.users), **draft.users.staged})  # whom it names, and whom it made
+            until = draft.wall + REMEMBERED_FOR
+            draft.requests.put(key, RememberedRequest(intent.method, digest, name(result), until, draft.version, about))
             return result
 
         result = await self._store.write(reads._replace(requests=(key,)), once, dry_run=intent.validate_only)
@@ -106,9 +96,14 @@ class Writes:
         return hashlib.blake2b(method + b"\0" + intent.canonical, key=self._digest_key, digest_size=16).digest()
 
 
-def _stamp(draft: Draft, intent: Intent) -> Stamp:
-    now = 0 if intent.validate_only else draft.now
-    return Stamp(now, not intent.validate_only, intent.actor, intent.request_id)
+def _stamped(change: Callable[[Draft, Stamp], T], intent: Intent) -> Callable[[Draft], T]:
+    """Return a change that has its stamp."""
+
+    def run(draft: Draft) -> T:
+        now = 0 if intent.validate_only else draft.now
+        return change(draft, Stamp(now, not intent.validate_only, intent.actor, intent.request_id))
+
+    return run
 
 
 def _reused(request_id: str) -> UsermetaError:
