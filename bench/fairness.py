@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import report
+from google.protobuf.struct_pb2 import NULL_VALUE
 from http2 import Call, make_call
 from load import Load, closed_load, open_load
 from scenarios import BACKEND, FRONTEND, World, fill
@@ -77,7 +78,7 @@ def _refused_patch() -> bytes:
         add.value.list_value.values.add(number_value=number)
     for _ in range(98):
         request.unsafe_metadata.add(op=PatchOperation.OP_COPY, from_path="/list", path="/copy")
-    request.unsafe_metadata.add(op=PatchOperation.OP_TEST, path="/nothing").value.null_value = 0
+    request.unsafe_metadata.add(op=PatchOperation.OP_TEST, path="/nothing").value.null_value = NULL_VALUE
     return request.SerializeToString()
 
 

@@ -21,12 +21,12 @@ from usermeta_server.core.profile import identifiers_of
 from usermeta_server.core.query import parse_index_path
 from usermeta_server.model import IndexState, MetadataIndex, User
 from usermeta_server.settings import ServerSettings
-from usermeta_server.store.sqlite.queries import entry_rows
+from usermeta_server.store.sqlite.selects import entry_rows
 from usermeta_server.store.sqlite.tables import TABLES
 
 if TYPE_CHECKING:
-    from usermeta_server.core.documents import JsonObject
-    from usermeta_server.store.query import DocumentPath
+    from usermeta_server.store.predicates import DocumentPath
+    from usermeta_server.values import JsonObject
 
 CHUNK: Final = 10_000
 PLANS: Final = ("free", "pro", "team", "enterprise")
@@ -87,6 +87,7 @@ def users(count: int, seed: int) -> Iterator[User]:
             create_time=made,
             update_time=made,
             visible_update_time=made,
+            create_version=number + 1,
         )
 
 

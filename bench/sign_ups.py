@@ -25,7 +25,7 @@ from usermeta_server.core.writes import Intent
 from usermeta_server.ids import new_id
 from usermeta_server.model import HOUR, Actor, Document, Scope, SignUp, SignUpState
 from usermeta_server.settings import ServerSettings
-from usermeta_server.store.base import Reads, Transaction
+from usermeta_server.store.contract import Draft, Reads
 from usermeta_server.store.sqlite.tables import TABLES
 
 FEW: Final = 10
@@ -51,7 +51,7 @@ def abandoned(idle_since: int) -> SignUp:
 
 def fill(database: Path, count: int) -> None:
     """Write so many abandoned sign-ups, one after the other, into the table of a store that nobody has open."""
-    last = time.time_ns() // 1000 - HOUR
+    last = wall_clock() - HOUR
     rows = [abandoned(last - left) for left in range(count, 0, -1)]
     connection = sqlite3.connect(database)
     with connection:
@@ -79,12 +79,12 @@ async def create(app: App) -> str:
 
 async def refill(app: App) -> None:
     """Write ten abandoned sign-ups in place of those that a sweep took."""
-    now = time.time_ns() // 1000
+    now = wall_clock()
     made = [abandoned(now - HOUR) for _ in range(FEW)]
 
-    def change(transaction: Transaction) -> None:
+    def change(draft: Draft) -> None:
         for each in made:
-            transaction.sign_ups.put(each.id, each)
+            draft.sign_ups.put(each.id, each)
 
     await app.store.write(Reads(), change)
 

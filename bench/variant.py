@@ -12,13 +12,12 @@ from typing import Any
 
 from usermeta_server import cli
 from usermeta_server.store import writer
-from usermeta_server.store.sqlite import SqliteStore, connections
-from usermeta_server.store.sqlite.batch import Statement
+from usermeta_server.store.sqlite import connections, engine
+from usermeta_server.store.sqlite.tables import Statement
 
 
-async def write_by_statements(self: SqliteStore, statements: Sequence[Statement]) -> None:
-    """Do what the store does with a batch, going back to the event loop after every statement."""
-    connection: Any = vars(self)["_writing"]
+async def write_by_statements(connection: Any, statements: Sequence[Statement]) -> None:  # noqa: ANN401  # aiosqlite's
+    """Do what the engine does with a batch, going back to the event loop after every statement."""
     await connection.execute_fetchall("BEGIN IMMEDIATE")
     for sql, rows in statements:
         if rows:
@@ -31,7 +30,7 @@ def main() -> None:
     if batch := os.environ.get("BENCH_BATCH"):
         vars(writer)["MAX_BATCH"] = int(batch)
     if os.environ.get("BENCH_TRIPS"):
-        setattr(SqliteStore, "_write_batch", write_by_statements)  # noqa: B010  # private: only here is it another
+        vars(engine)["run_batch"] = write_by_statements
     if synchronous := os.environ.get("BENCH_SYNCHRONOUS"):
         pragmas = connections.WRITER_PRAGMAS
         changed = [f"PRAGMA synchronous = {synchronous}" if "synchronous" in each else each for each in pragmas]

@@ -5,7 +5,7 @@
 Server, writers and watchers are processes of their own. Measured in turns, medians of the rounds:
 
 - writes: 64 in flight, without watchers; with 5 watchers of everything and 1,000 frontend watches, 100 of which see
-  what is written; without history (`Transaction.record` does nothing there).
+  what is written; without history (`Draft.record` does nothing there).
 - delay from a write's transaction to a watcher of everything; how many events a response holds; memory of idle watches.
 """
 
@@ -30,7 +30,7 @@ import uvloop
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta_server.cli import main as command_line
-from usermeta_server.store.base import Transaction
+from usermeta_server.store.contract import Draft
 
 WRITERS: Final = 64
 EVERYTHING: Final = 5
@@ -259,7 +259,7 @@ def main() -> None:
     role = sys.argv[1] if len(sys.argv) > 1 else ""
     if role.startswith("server"):
         if role == "server-without-history":
-            Transaction.record = lambda *_: None  # type: ignore[method-assign]  # what is measured
+            Draft.record = lambda *_: None  # type: ignore[method-assign]  # what is measured
         del sys.argv[1]
         command_line()
         return

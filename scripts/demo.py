@@ -26,7 +26,7 @@ from usermeta.backend.v1 import backend_service_pb2 as backend_pb
 from usermeta.backend.v1 import backend_service_pb2_grpc
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta.frontend.v1 import frontend_service_pb2_grpc
-from usermeta_server.caller import Principal, PrincipalKind
+from usermeta_server.caller import OPERATOR, OPERATOR_ACTOR
 from usermeta_server.core.writes import Intent
 from usermeta_server.model import Scope
 from usermeta_server.server import start_server
@@ -152,10 +152,9 @@ async def serving() -> AsyncIterator[tuple[Any, Any, str]]:
             access_log="off",
             sign_up_required=("email_address", "unsafe_metadata.terms_accepted"),
         )
-        operator = Principal(PrincipalKind.SECRET_KEY, "operator", scope=Scope.ADMIN)
         async with start_server(chosen) as server:
             keys = server.app.use_cases.secret_keys
-            made = await keys.create(operator, "demo", (Scope.WRITE,), 0, Intent(str(operator), "demo"))
+            made = await keys.create(OPERATOR, "demo", (Scope.WRITE,), 0, Intent(OPERATOR_ACTOR, "demo"))
             address = f"127.0.0.1:{server.port}"
             async with grpc.aio.insecure_channel(address) as servers, grpc.aio.insecure_channel(address) as phone:
                 backend = backend_service_pb2_grpc.BackendServiceStub(servers)

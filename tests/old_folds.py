@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.store.sqlite import open_sqlite
 from usermeta_server.model import User
-from usermeta_server.store.sqlite import SqliteStore
 from usermeta_server.store.sqlite.tables import TABLES
 
 
@@ -34,7 +34,7 @@ OLD: Sequence[Row] = (
 
 async def make_old(path: Path, rows: Sequence[Row] = OLD) -> None:
     """Make a store of the earlier program with these users."""
-    store = await SqliteStore.open(path)
+    store = await open_sqlite(path)
     await store.close()
     blank = User(*([""] * len(User._fields)))._replace(  # type: ignore[arg-type]  # the numbers follow
         version=1,

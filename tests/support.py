@@ -22,15 +22,17 @@ from usermeta.backend.v1 import backend_service_pb2 as backend_pb
 from usermeta.backend.v1 import backend_service_pb2_grpc
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2_grpc
-from usermeta_server.caller import Principal, PrincipalKind
+from usermeta_server import policy
+from usermeta_server.caller import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.clock import wall_clock
-from usermeta_server.core.documents import JsonObject
 from usermeta_server.core.writes import Intent
 from usermeta_server.logs import LineWriter
 from usermeta_server.model import SECOND, Actor, Scope
 from usermeta_server.model import User as ModelUser
+from usermeta_server.policy import AllowedWrite
 from usermeta_server.server import Server, start_server
 from usermeta_server.settings import ServerSettings
+from usermeta_server.values import JsonObject
 
 if TYPE_CHECKING:  # these names are only in the stubs
     from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub
@@ -45,12 +47,18 @@ _PACE: Final = 0.005
 """Seconds between two looks at a condition."""
 
 _OPERATOR: Final = Principal(PrincipalKind.SECRET_KEY, "operator", Scope.ADMIN)
+BACKEND_CALLER: Final = Caller(Audience.BACKEND, "test", _OPERATOR)
 _INTENT: Final = Intent(Actor("operator", "test"), "test")
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
     """Return the metadata that carries a credential; none for an empty one."""
     return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+def allowed(user_id: str, values: Mapping[str, str | bool]) -> AllowedWrite[ModelUser]:
+    """Return a backend's write of fields and documents of a user, of one that it makes without an id."""
+    return AllowedWrite(policy.grant_write(BACKEND_CALLER, user_id, values), values)
 
 
 class Clock:

@@ -9,8 +9,8 @@ from usermeta_server import policy
 from usermeta_server.admission.call import current_call
 from usermeta_server.caller import ANONYMOUS, OPERATOR, Audience, Caller, Identity, Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
-from usermeta_server.model import SECOND, Document, Scope
-from usermeta_server.policy import MethodRule, ProfileAudience, View, Viewer, WriteGrant
+from usermeta_server.model import SECOND, Document, Scope, User
+from usermeta_server.policy import AllowedWrite, MethodRule, ProfileAudience, View, Viewer, WriteGrant
 
 KEY: Final = Principal(PrincipalKind.SECRET_KEY, "key_1", Scope.ADMIN)
 SELF: Final = Principal(
@@ -52,10 +52,15 @@ READABLE: Final = {
     Viewer.SELF: {Document.PUBLIC, Document.UNSAFE},
     Viewer.ANYONE: {Document.PUBLIC},
 }
-WRITABLE: Final = {
-    Viewer.BACKEND: {Document.PRIVATE, Document.PUBLIC, Document.UNSAFE},
-    Viewer.SELF: {Document.UNSAFE},
-    Viewer.ANYONE: set[Document](),
+NAMES: Final = {"username", "first_name", "last_name", "image_url"}
+WRITABLE: Final[dict[Viewer, set[str]]] = {
+    Viewer.BACKEND: {
+        *(Document.PRIVATE, Document.PUBLIC, Document.UNSAFE),
+        *NAMES,
+        *("email_address", "email_address_verified", "external_id", "banned"),
+    },
+    Viewer.SELF: {Document.UNSAFE, *NAMES},
+    Viewer.ANYONE: set(),
 }
 
 
@@ -80,16 +85,76 @@ def test_a_view_holds_a_document_exactly_if_the_table_lets_it_be_read(
     assert (document in policy.view(caller, USER).fields) is (document in READABLE[viewer])
 
 
-@pytest.mark.parametrize("document", Document)
+@pytest.mark.parametrize("name", User._fields)
 @pytest.mark.parametrize(("viewer", "caller"), STANDING)
-def test_a_grant_is_given_exactly_if_the_table_lets_the_document_be_written(
-    viewer: Viewer, caller: Caller, document: Document
+def test_a_grant_is_given_exactly_if_the_table_lets_the_field_or_document_be_written(
+    viewer: Viewer, caller: Caller, name: str
 ) -> None:
-    if document in WRITABLE[viewer]:
-        grant = policy.grant_write(caller, USER.id, [document])
-        assert (grant.user_id, grant.documents) == (USER.id, frozenset({document}))
+    if name in WRITABLE[viewer]:
+        grant = policy.grant_write(caller, USER.id, [name])
+        assert (grant.record_id, grant.names) == (USER.id, frozenset({name}))
     else:
-        assert reason_of(policy.grant_write, caller, USER.id, [document]) is Reason.ACCESS_DENIED
+        assert reason_of(policy.grant_write, caller, USER.id, [name]) is Reason.ACCESS_DENIED
+
+
+@pytest.mark.parametrize(("viewer", "caller"), STANDING)
+def test_who_may_write_nothing_is_granted_nothing_also_when_nothing_is_asked_for(
+    viewer: Viewer, caller: Caller
+) -> None:
+    if WRITABLE[viewer]:
+        assert not policy.grant_write(caller, USER.id, []).names
+    else:
+        assert reason_of(policy.grant_write, caller, USER.id, []) is Reason.ACCESS_DENIED
+
+
+@pytest.mark.parametrize(("viewer", "caller"), STANDING)
+def test_only_a_backend_makes_a_user(viewer: Viewer, caller: Caller) -> None:
+    if viewer is Viewer.BACKEND:
+        assert not policy.grant_write(caller, "", [Document.UNSAFE]).record_id
+    else:
+        assert reason_of(policy.grant_write, caller, "", [Document.UNSAFE]) is Reason.ACCESS_DENIED
+
+
+def test_a_write_holds_what_was_granted_and_nothing_else() -> None:
+    grant = policy.grant_write(SELF_CALLER, USER.id, ["first_name", Document.UNSAFE])
+    assert AllowedWrite(grant, {"first_name": "Ada"}).values == {"first_name": "Ada"}
+    for name in (*User._fields, *Document):
+        if name not in grant.names:
+            assert reason_of(AllowedWrite, grant, {"first_name": "Ada", name: ""}) is Reason.ACCESS_DENIED
+
+
+def test_a_write_stays_what_was_allowed_whatever_becomes_of_what_it_was_made_of() -> None:
+    values: dict[str, str | bool] = {"first_name": "Ada"}
+    write = AllowedWrite(policy.grant_write(SELF_CALLER, USER.id, values), values)
+    values["private_metadata"] = '{"a":1}'
+    assert write.values_for(USER.id) == {"first_name": "Ada"}
+
+
+def test_a_write_is_of_the_record_that_it_was_allowed_for() -> None:
+    write = AllowedWrite(policy.grant_write(BACKEND_CALLER, USER.id, []), {})
+    made = AllowedWrite(policy.grant_write(BACKEND_CALLER, "", []), {})
+    assert (write.values_for(USER.id), made.values_for("")) == ({}, {})
+    for call, other in ((write, "user_2"), (write, ""), (made, USER.id)):
+        assert reason_of(call.values_for, other) is Reason.ACCESS_DENIED
+
+
+@pytest.mark.parametrize(
+    ("values", "withdrawn"),
+    [
+        ({}, {}),
+        ({"first_name": "Ada"}, {}),
+        ({"email_address": "ADA@example.com"}, {}),
+        ({"email_address": "eve@example.com"}, {"email_address_verified": False}),
+        ({"email_address": ""}, {"email_address_verified": False}),
+        ({"email_address": "eve@example.com", "email_address_verified": True}, {}),
+    ],
+)
+def test_another_address_is_not_verified_unless_the_write_says_so(
+    values: dict[str, str | bool], withdrawn: dict[str, bool]
+) -> None:
+    write = AllowedWrite(policy.grant_write(BACKEND_CALLER, USER.id, values), values)
+    after = policy.withdraw_verification(write, "ada@example.com")
+    assert after.values_for(USER.id) == {**values, **withdrawn}
 
 
 def test_one_document_that_may_not_be_written_refuses_the_whole_grant() -> None:
@@ -101,6 +166,10 @@ def test_one_document_that_may_not_be_written_refuses_the_whole_grant() -> None:
 def test_a_caller_that_is_no_user_is_not_the_user_without_an_id(caller: Caller) -> None:
     assert policy.viewer_of(caller, "") is Viewer.ANYONE
     assert reason_of(policy.grant_write, caller, "", [Document.UNSAFE]) is Reason.ACCESS_DENIED
+
+
+def test_the_private_documents_are_those_that_no_frontend_reads() -> None:
+    assert set(policy.PRIVATE_DOCUMENTS) == set(Document) - READABLE[Viewer.SELF] - READABLE[Viewer.ANYONE]
 
 
 def test_a_profile_is_what_anyone_sees_also_for_the_user_themself() -> None:
@@ -117,7 +186,7 @@ def test_etag_and_update_time_of_a_frontend_are_the_visible_ones() -> None:
 @pytest.mark.parametrize("seal", [None, "policy", True, object()])
 def test_nobody_else_makes_a_view_or_a_grant(seal: object) -> None:
     assert reason_of(View, seal, Viewer.BACKEND, {}, USER) is Reason.ACCESS_DENIED
-    assert reason_of(WriteGrant, seal, Viewer.BACKEND, USER.id, frozenset(Document)) is Reason.ACCESS_DENIED
+    assert reason_of(WriteGrant, seal, USER.id, frozenset(Document)) is Reason.ACCESS_DENIED
 
 
 def test_a_call_without_an_audience_may_do_nothing() -> None:

@@ -2,10 +2,11 @@
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args, get_type_hints
 
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
 
 from tests.support import USER
 from usermeta.backend.v1 import backend_service_pb2, document_pb2, metadata_index_pb2, secret_key_pb2, user_change_pb2
@@ -15,10 +16,11 @@ from usermeta.frontend.v1 import frontend_service_pb2
 from usermeta.frontend.v1 import sign_up_pb2 as frontend_sign_up_pb2
 from usermeta.frontend.v1 import user_pb2 as frontend_user_pb2
 from usermeta_server import policy
-from usermeta_server.model import Document
+from usermeta_server.model import Document, SignUp, User
 from usermeta_server.policy import Access, ProfileAudience, Viewer
 from usermeta_server.server import BACKEND, FRONTEND
 from usermeta_server.services.backend import BackendService
+from usermeta_server.services.encoded import Encoded
 from usermeta_server.services.frontend import FrontendService
 from usermeta_server.services.rpc import snake
 
@@ -78,6 +80,9 @@ def test_every_file_of_a_package_that_its_service_uses_is_looked_at(files: list[
 
 # Methods
 
+HANDLERS: Final = [(BACKEND, BackendService), (FRONTEND, FrontendService)]
+"""The services, and what serves each."""
+
 
 @pytest.mark.parametrize("profiles", ProfileAudience)
 def test_the_policy_has_a_rule_for_every_method_and_for_nothing_else(profiles: ProfileAudience) -> None:
@@ -92,7 +97,7 @@ def test_a_methods_audience_is_that_of_its_package(method: MethodDescriptor) -> 
     assert service.file.package == f"usermeta.{rule.audience}.v1"
 
 
-@pytest.mark.parametrize(("descriptor", "handlers"), [(BACKEND, BackendService), (FRONTEND, FrontendService)])
+@pytest.mark.parametrize(("descriptor", "handlers"), HANDLERS)
 def test_every_method_has_a_handler_and_every_handler_a_method(
     descriptor: ServiceDescriptor, handlers: type[object]
 ) -> None:
@@ -112,6 +117,44 @@ def test_every_mutating_method_can_be_repeated_and_tried(method: MethodDescripto
     fields = method.input_type.fields_by_name
     assert fields["request_id"].type == FieldDescriptor.TYPE_STRING
     assert fields["validate_only"].type == FieldDescriptor.TYPE_BOOL
+
+
+def holds_a_user(message: Descriptor) -> bool:
+    """Tell whether a message of ours has a user in it, at any depth."""
+    inner = [field.message_type for field in message.fields if field.message_type is not None]
+    ours = [each for each in inner if each.file.package.startswith("usermeta.")]
+    return any(each.name == "User" or holds_a_user(each) for each in ours)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name_of)
+def test_exactly_the_requests_that_are_answered_with_users_have_a_read_mask(method: MethodDescriptor) -> None:
+    mask = method.input_type.fields_by_name.get("read_mask")
+    assert (mask is not None) == holds_a_user(method.output_type)
+    assert mask is None or (mask.message_type and mask.message_type.full_name) == "google.protobuf.FieldMask"
+
+
+@pytest.mark.parametrize("method", list(BACKEND.methods), ids=name_of)
+def test_a_backend_may_name_a_user_by_its_external_id_wherever_it_may_by_its_id(method: MethodDescriptor) -> None:
+    named = method.input_type.fields_by_name.get("user_id")
+    if named is None or method.name == "CreateUser":  # of which it is the new one's id
+        return
+    assert named.containing_oneof is not None
+    assert {"user_id", "external_id"} <= {field.name for field in named.containing_oneof.fields}
+
+
+@pytest.mark.parametrize(("descriptor", "handlers"), HANDLERS)
+def test_a_handler_takes_and_returns_the_messages_of_its_method(
+    descriptor: ServiceDescriptor, handlers: type[object]
+) -> None:
+    """Its annotations say so, and the type checker holds it to them; bytes of another response are none."""
+    for method in descriptor.methods:
+        request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+        hints = get_type_hints(getattr(handlers, snake(method.name)))
+        hints.pop("_", hints.pop("__", None))
+        returned = hints.pop("return")
+        sent = get_args(hints["send"])[0][0] if method.server_streaming else returned
+        assert sent in {response, Encoded[response]}, method.full_name  # type: ignore[valid-type]  # a class at run time
+        assert hints.get("request", request) is request
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name_of)
@@ -168,13 +211,13 @@ def test_every_document_has_a_row_for_every_viewer(viewer: Viewer) -> None:
 
 @pytest.mark.parametrize("viewer", Viewer)
 def test_a_view_holds_exactly_the_fields_of_the_viewers_message(viewer: Viewer) -> None:
-    fields = policy._view(viewer, USER).fields
+    fields = policy.views._view(viewer, USER).fields
     assert fields.keys() == {field.name for field in SEEN[viewer].fields}
 
 
 @pytest.mark.parametrize("viewer", [Viewer.BACKEND, Viewer.SELF])
 def test_a_view_holds_the_etags_of_exactly_the_documents_that_the_viewer_reads(viewer: Viewer) -> None:
-    etags = policy._view(viewer, USER).fields["metadata_etags"]
+    etags = policy.views._view(viewer, USER).fields["metadata_etags"]
     message = SEEN[viewer].fields_by_name["metadata_etags"].message_type
     readable = {document for document, access in policy.DOCUMENTS[viewer].items() if Access.READ in access}
     assert isinstance(etags, dict)
@@ -186,6 +229,20 @@ def test_a_view_holds_the_etags_of_exactly_the_documents_that_the_viewer_reads(v
 def test_what_can_be_written_can_be_read(viewer: Viewer) -> None:
     assert policy.WRITABLE_FIELDS[viewer] <= policy.VISIBLE[viewer]
     assert policy.SIGN_UP_WRITABLE_FIELDS[viewer] <= policy.SIGN_UP_VISIBLE[viewer]
+
+
+@pytest.mark.parametrize("viewer", Viewer)
+def test_nothing_can_be_written_but_fields_and_documents_that_the_tables_list(viewer: Viewer) -> None:
+    documents, sign_up_documents = policy.DOCUMENTS[viewer], policy.SIGN_UP_DOCUMENTS[viewer]
+    tables = policy.tables
+    assert tables.WRITABLE[viewer] == policy.WRITABLE_FIELDS[viewer] | _written(documents)
+    assert tables.SIGN_UP_WRITABLE[viewer] == policy.SIGN_UP_WRITABLE_FIELDS[viewer] | _written(sign_up_documents)
+    assert tables.WRITABLE[viewer] <= set(User._fields)
+    assert tables.SIGN_UP_WRITABLE[viewer] <= set(SignUp._fields)
+
+
+def _written(documents: Mapping[Document, Access]) -> set[str]:
+    return {document for document, access in documents.items() if Access.WRITE in access}
 
 
 @pytest.mark.parametrize("viewer", SIGN_UPS)

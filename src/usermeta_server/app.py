@@ -26,9 +26,12 @@ from usermeta_server.core.watch import Hub, Watches
 from usermeta_server.core.writes import Writes
 from usermeta_server.errors import OperatorError, Reason, UsermetaError
 from usermeta_server.model import SECOND, SecretKey, SigningKey
-from usermeta_server.settings import ServerSettings
-from usermeta_server.store.base import Reads, Store, Transaction
-from usermeta_server.store.sqlite import SqliteStore
+from usermeta_server.settings import MEMORY, ServerSettings
+from usermeta_server.store.contract import Draft, Reads
+from usermeta_server.store.engine import Engine
+from usermeta_server.store.memory import MemoryEngine
+from usermeta_server.store.sqlite import SqliteEngine
+from usermeta_server.store.store import Store
 
 
 class App(NamedTuple):
@@ -59,19 +62,21 @@ async def open_app(
     outside = OutsideTokens(load_issuers(settings.issuers) if settings.issuers else ())
     async with AsyncExitStack() as opened:
         opened.push_async_callback(outside.close)
-        store = await SqliteStore.open(
-            settings.database_url,
-            cache_bytes=settings.cache,
-            search_seconds=settings.search,
-            lock_seconds=settings.lock_timeout,
-            clock=clock,
-        )
+        store = await Store.open(await _open_engine(settings), cache_bytes=settings.cache, clock=clock)
         opened.push_async_callback(store.close)
         try:
             app = await _assemble(store, settings, outside, rotate_session_key=rotate_session_key)
         except UsermetaError as error:
             raise OperatorError(f"cannot use the database {settings.database_url}: {error.message}") from error
         yield app
+
+
+async def _open_engine(settings: ServerSettings) -> Engine:
+    if settings.database_url == MEMORY:
+        return MemoryEngine()
+    return await SqliteEngine.open(
+        settings.database_url, search_seconds=settings.search, lock_seconds=settings.lock_timeout
+    )
 
 
 async def _assemble(store: Store, settings: ServerSettings, outside: OutsideTokens, *, rotate_session_key: bool) -> App:
@@ -83,9 +88,9 @@ async def _assemble(store: Store, settings: ServerSettings, outside: OutsideToke
     metadata = Metadata(store, writes, limits)
     resume_tokens = Tokens(await _secret(store, "resume_token"), "resume_token", Reason.RESUME_TOKEN_INVALID)
     page_tokens = Tokens(await _secret(store, "page_token"), "page_token", Reason.PAGE_TOKEN_INVALID)
-    hub = Hub((await store.last_change()).change_id)
-    store.subscribe(hub.publish)
-    store.subscribe_to_keys(ring.put)
+    hub = Hub(await store.newest())
+    store.subscribe(hub)
+    store.subscribe(ring)
     ring.subscribe(lambda key: hub.end(key.id, UsermetaError(Reason.CREDENTIAL_INVALID)))
     use_cases = UseCases(
         users=Users(store, writes, limits),
@@ -93,7 +98,7 @@ async def _assemble(store: Store, settings: ServerSettings, outside: OutsideToke
         sign_ups=SignUps(store, writes, limits, _sign_up_rules(settings), (sign_up_tokens, tokens)),
         sessions=Sessions(store, writes, tokens),
         secret_keys=SecretKeys(store, writes, ring),
-        history=History(store, metadata),
+        history=History(store, store, metadata),
         watches=Watches(store, hub, resume_tokens),
         search=Search(store, writes, page_tokens),
         page_tokens=page_tokens,
@@ -114,11 +119,11 @@ def _sign_up_rules(settings: ServerSettings) -> SignUpRules:
 async def _secret(store: Store, name: str) -> bytes:
     """Return the store's own 32 random bytes of that name, made on first use."""
 
-    def change(transaction: Transaction) -> bytes:
-        kept = transaction.secrets.get(name)
+    def change(draft: Draft) -> bytes:
+        kept = draft.secrets.get(name)
         if kept is None:
             kept = secrets.token_bytes(32)
-            transaction.secrets.put(name, kept)
+            draft.secrets.put(name, kept)
         return kept
 
     return await store.write(Reads(secrets=(name,)), change)
@@ -140,16 +145,16 @@ async def _signing_keys(store: Store, *, rotate: bool) -> list[SigningKey]:
     if kept and not rotate:
         return kept
 
-    def change(transaction: Transaction) -> list[SigningKey]:
+    def change(draft: Draft) -> list[SigningKey]:
         # Later than the others, also where time stands still because the clock was set back.
-        made = new_signing_key(max([transaction.now, *(key.create_time + 1 for key in kept)]))
-        transaction.signing_keys.put(made.id, made)
+        made = new_signing_key(max([draft.now, *(key.create_time + 1 for key in kept)]))
+        draft.signing_keys.put(made.id, made)
         needed = [made]
         for key, newer in zip(kept, [made, *kept], strict=False):
-            if newer.create_time > transaction.wall - MAX_TTL:
+            if newer.create_time > draft.wall - MAX_TTL:
                 needed.append(key)
             else:
-                transaction.signing_keys.put(key.id, None)
+                draft.signing_keys.put(key.id, None)
         return needed
 
     return await store.write(Reads(), change)

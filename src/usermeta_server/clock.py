@@ -1,7 +1,7 @@
 """The real clock, which may be set forward and back at any time, and what is said of it when it is behind.
 
-There are two times, both microseconds since the Unix epoch. The one that orders (`Transaction.now`) never goes back:
-it is when a write happened. The one that expires (`Transaction.wall`, `Store.wall_time`) is the real clock's: until
+There are two times, both microseconds since the Unix epoch. The one that orders (`Draft.now`) never goes back:
+it is when a write happened. The one that expires (`Draft.wall`, `Store.wall_time`) is the real clock's: until
 when something works, and whether that is over.
 """
 

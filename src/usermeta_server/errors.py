@@ -147,14 +147,16 @@ class UsermetaError(Exception):
         return f"{self.reason.name}: {self.message}"
 
     def within(self, prefix: str) -> "UsermetaError":
-        """Return this error with its fields moved below `prefix`, say `requests[3]` or `user`."""
+        """Return this error with its fields moved below `prefix`, say `requests[3]` or `user`, in its message too."""
         moved = (
             {**self.metadata, "field": f"{prefix}.{self.metadata['field']}"}
             if "field" in self.metadata
             else self.metadata
         )
         violations = tuple(replace(each, field=f"{prefix}.{each.field}") for each in self.violations)
-        return replace(self, metadata=moved, violations=violations)
+        names_its_field = self.violations and self.message.startswith(f"{self.violations[0].field}: ")
+        message = f"{prefix}.{self.message}" if names_its_field else self.message
+        return replace(self, message=message, metadata=moved, violations=violations)
 
     def of_item(self, index: int) -> "UsermetaError":
         """Return this error as one item's of a batch: with its `index`, and its fields below `requests[index]`."""

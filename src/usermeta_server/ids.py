@@ -44,7 +44,7 @@ def new_id(prefix: str, now: int) -> str:
 class Stamp(NamedTuple):
     """What only a real write makes: times, ids, etags. A write that is only validated gets blanks.
 
-    `now` is the transaction's, the time that orders: what expires goes by `Transaction.wall`. `actor` and `request_id`
+    `now` is the transaction's, the time that orders: what expires goes by `Draft.wall`. `actor` and `request_id`
     say whose write it is, for history.
     """
 

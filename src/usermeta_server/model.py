@@ -188,17 +188,35 @@ class ChangeKind(IntEnum):
     DELETED = 7
 
 
+MAKING: Final = frozenset({ChangeKind.CREATED, ChangeKind.SIGN_UP_COMPLETED})
+"""The changes with which a user begins."""
+
+
+class Position(NamedTuple):
+    """A place in the log of changes: that of a change.
+
+    `sequence` orders the changes of all users as they were committed; `nonce` (8 random bytes) tells a change from one
+    of the same number in another log, as a restored backup has.
+    """
+
+    sequence: int
+    nonce: bytes
+
+
+BEGINNING: Final = Position(0, b"")
+"""The place before the first change."""
+
+
 class Change(NamedTuple):
     """What one committed write did to one user.
 
-    `id` is the user's version after it, in the order of commits; `nonce` (8 random bytes) tells it from one of the
-    same id in another history, as a restored backup has; `parts` are the names of what changed. `before` and `after`
-    are None where there is no user, and where they are not kept or were erased. `last` is false where the next change
-    is of the same write.
+    `position` is its place in the log, the beginning until it is committed; `id` is the user's version after it, which
+    orders the changes of this user; `parts` are the names of what changed. `before` and `after` are None where there is
+    no user, and where they are not kept or were erased. `last` is false where the next change is of the same write.
     """
 
+    position: Position
     id: int
-    nonce: bytes
     time: int
     user_id: str
     kind: ChangeKind

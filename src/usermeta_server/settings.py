@@ -70,9 +70,15 @@ def _one_of(*values: str) -> Callable[[str], str]:
     return parse
 
 
+MEMORY: Final = Path("memory:")
+"""Stands for a store in memory, which is gone with the process."""
+
+
 def _database(text: str) -> Path:
+    if text == "memory://":
+        return MEMORY
     if not text.startswith("sqlite:///") or text == "sqlite:///":
-        raise ValueError("must be sqlite:///PATH (four slashes before an absolute path)")
+        raise ValueError("must be sqlite:///PATH (four slashes before an absolute path), or memory://")
     return Path(text.removeprefix("sqlite:///"))
 
 
@@ -114,7 +120,11 @@ def _setting(default: str, parse: Callable[[str], Any], what: str) -> Any:  # no
 class ServerSettings:
     """What `usermeta serve` can be told, by flag or environment; times are seconds, sizes bytes."""
 
-    database_url: Path = _setting("sqlite:///data/usermeta.db", _database, "Where users are kept: sqlite:///PATH.")
+    database_url: Path = _setting(
+        "sqlite:///data/usermeta.db",
+        _database,
+        "Where users are kept: sqlite:///PATH; memory:// for trying out.",
+    )
     listen: str = _setting("127.0.0.1:50051", _address, "Address to listen on: HOST:PORT; port 0 takes a free one.")
     tls_cert: Path | None = _setting("", _file, "Certificate chain (PEM). With it and a key, the server speaks TLS.")
     tls_key: Path | None = _setting("", _file, "Private key of the certificate (PEM).")

@@ -5,14 +5,16 @@ import shlex
 import signal
 import socket
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from tests.cli.processes import Ended, run, served
+from tests.cli.processes import COMMAND, Ended, Running, environment, run, served
 from tests.support import DEADLINE
 
 
@@ -113,6 +115,31 @@ def test_a_signal_ends_the_server_gracefully(tmp_path: Path, number: signal.Sign
     assert not (tmp_path / "usermeta.db-wal").exists()
 
 
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_server_ends_gracefully_though_a_standard_stream_was_closed(tmp_path: Path, closed: int) -> None:
+    """Nothing of its own has taken the stream's place."""
+    process = subprocess.Popen(  # noqa: S603  # no input
+        ["/bin/sh", "-c", f'exec "$@" {closed}>&-', "", *COMMAND, "serve", "--listen", "127.0.0.1:0"],
+        cwd=tmp_path,
+        env=environment(tmp_path, {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        if closed == 1:
+            Running(process)
+        else:
+            assert process.stdout.readline().startswith("Your first secret key")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=DEADLINE)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait(DEADLINE)
+
+
 def test_an_empty_store_gets_a_first_key_with_a_call_to_paste(tmp_path: Path) -> None:
     """The key works, the call works, and both are printed only once."""
     with served(tmp_path) as server:
@@ -137,3 +164,15 @@ def test_the_folder_of_the_database_is_made_and_nobody_else_can_read_it(tmp_path
     assert ended.code == 0
     for file in (tmp_path / "deep" / "below").iterdir():
         assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_store_in_memory_is_gone_with_its_server(tmp_path: Path) -> None:
+    """It makes a first key, serves, and leaves no file."""
+    with served(tmp_path, USERMETA_DATABASE_URL="memory://") as running:
+        with grpc.insecure_channel(running.address) as channel:
+            check: Any = channel.unary_unary("/grpc.health.v1.Health/Check", request_serializer=bytes)
+            assert health_pb2.HealthCheckResponse.FromString(check(b"", timeout=DEADLINE)).status == 1
+        ended = running.end(signal.SIGTERM)
+    assert ended.code == 0
+    assert "sk_" in ended.out
+    assert list(tmp_path.iterdir()) == []

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from usermeta_server.errors import OperatorError
-from usermeta_server.settings import ClientSettings, ServerSettings, read
+from usermeta_server.settings import MEMORY, ClientSettings, ServerSettings, read
 
 MEANT: list[tuple[str, str, Any]] = [
     ("database_url", "sqlite:///data/usermeta.db", Path("data/usermeta.db")),
     ("database_url", "sqlite:////srv/usermeta.db", Path("/srv/usermeta.db")),
+    ("database_url", "memory://", MEMORY),
     ("listen", "[::1]:0", "[::1]:0"),
     ("tls_cert", "cert.pem", Path("cert.pem")),
     ("tls_cert", "", None),

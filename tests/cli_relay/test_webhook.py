@@ -11,8 +11,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tests.support import struct
 from usermeta.backend.v1.user_change_pb2 import Actor, UserChange
 from usermeta.backend.v1.user_pb2 import MetadataEtags, User
+from usermeta_server import policy
 from usermeta_server.cli.webhook import Endpoint, Event, cloud_event, decode_secret, seconds_of, signed_headers
 from usermeta_server.errors import OperatorError
+from usermeta_server.model import Document
+from usermeta_server.policy import Viewer
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -70,6 +73,15 @@ def test_a_change_as_an_event() -> None:
     for side in ("before", "after"):
         assert "private_metadata" not in data[side]
         assert data[side]["metadata_etags"] == {"public_metadata": "p"}
+
+
+@pytest.mark.parametrize("name", Document)
+def test_a_document_and_its_etag_come_unasked_exactly_if_some_frontend_may_read_it(name: Document) -> None:
+    user = User(id="user_1", metadata_etags=MetadataEtags(**{name: "e"}))
+    getattr(user, name).update({"a": 1})
+    data = json.loads(cloud_event(UserChange(after=user), "/usermeta", include_private=False).body)["data"]
+    shown = any(name in policy.VISIBLE[viewer] for viewer in (Viewer.SELF, Viewer.ANYONE))
+    assert (name in data["after"]) is (name in data["after"]["metadata_etags"]) is shown
 
 
 def test_private_documents_when_asked_for() -> None:

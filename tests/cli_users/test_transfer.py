@@ -195,6 +195,7 @@ BAD: Final[list[tuple[Json | str, str]]] = [
     ('{"id": "user_2", "firstName": "a", "first_name": "a"}', "INVALID_ARGUMENT"),
     ('{"id": "user_2", "public_metadata": {"a": 1e-999}}', "INVALID_ARGUMENT"),
     ('{"id": "user_2", "public_metadata": {"a": NaN}}', "INVALID_ARGUMENT"),
+    ('{"id": "user_2", "public_metadata": ' + '{"a":' * 40 + "1" + "}" * 41, "INVALID_ARGUMENT"),
     (user(1, first_name="Other"), "ALREADY_EXISTS"),
     ({"id": "user_2", "username": "NAME1"}, "ALREADY_EXISTS"),
 ]

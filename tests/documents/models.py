@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from usermeta_server.core.documents import MAX_NUMBER, Json, JsonObject, Limits, Op, Operation
+from usermeta_server.core.documents import MAX_NUMBER, Limits, Op, Operation
 from usermeta_server.errors import Reason
+from usermeta_server.values import Json, JsonObject
 
 
 def model_merge(target: Any, patch: Any) -> Any:  # noqa: ANN401  # as untyped as the RFC's pseudo-code

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from usermeta_server.core.documents import Json, JsonObject, Limits, Op, Operation, apply_patch, dump
+from usermeta_server.core.documents import Limits, Op, Operation, apply_patch, dump
 from usermeta_server.errors import UsermetaError
+from usermeta_server.values import Json, JsonObject
 
 LIMITS = Limits()
 FIELD = "public_metadata"

@@ -3,14 +3,9 @@
 import pytest
 
 from tests.documents.support import FIELD, add, check, duplicate, increment, move, patched, put, refusal, remove
-from usermeta_server.core.documents import (
-    MAX_NUMBER,
-    JsonObject,
-    Op,
-    Operation,
-    dump,
-)
+from usermeta_server.core.documents import MAX_NUMBER, Op, Operation, dump
 from usermeta_server.errors import Reason
+from usermeta_server.values import JsonObject
 
 # RFC 6902, appendix A: those that succeed. A.11 is left out: operations have no unknown members.
 APPENDIX_A: dict[str, tuple[JsonObject, list[Operation], JsonObject]] = {

@@ -2,7 +2,6 @@
 
 import pytest
 
-from usermeta_server.core.documents.canonical import Json, JsonObject
 from usermeta_server.core.documents.json_pointer import (
     PathMissingError,
     PathScalarError,
@@ -14,6 +13,7 @@ from usermeta_server.core.documents.json_pointer import (
     resolve,
     shown,
 )
+from usermeta_server.values import Json, JsonObject
 
 # RFC 6901, section 5.
 DOCUMENT: JsonObject = {

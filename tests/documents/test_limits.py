@@ -2,21 +2,11 @@
 
 import pytest
 
-from usermeta_server.core.documents import (
-    MAX_NUMBER,
-    Json,
-    JsonObject,
-    Limits,
-    dump,
-    equal,
-    load,
-    normal_form,
-    normal_number,
-    seal,
-)
+from usermeta_server.core.documents import MAX_NUMBER, Limits, dump, equal, load, normal_form, normal_number, seal
 from usermeta_server.core.documents.json_pointer import shown
 from usermeta_server.core.documents.limits import depth
 from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.values import Json, JsonObject
 
 LIMITS = Limits()
 FIELD = "public_metadata"

@@ -4,7 +4,8 @@ import copy
 
 import pytest
 
-from usermeta_server.core.documents import Json, JsonObject, dump, merge_patch
+from usermeta_server.core.documents import dump, merge_patch
+from usermeta_server.values import Json, JsonObject
 
 # RFC 7396, appendix A: the rows whose target and patch are both objects.
 APPENDIX_A: list[tuple[JsonObject, JsonObject, JsonObject]] = [

@@ -6,8 +6,9 @@ from types import FrameType
 import pytest
 
 from tests.documents.support import FIELD, LIMITS, add, duplicate, increment, move, patched, put, refusal
-from usermeta_server.core.documents import JsonObject, Limits, Operation, apply_patch, dump
+from usermeta_server.core.documents import Limits, Operation, apply_patch, dump
 from usermeta_server.errors import Reason
+from usermeta_server.values import JsonObject
 
 
 def test_doubling_copies_are_refused_early() -> None:

@@ -10,9 +10,6 @@ from hypothesis import strategies as st
 from tests.documents.models import ModelError, model_apply, model_depth, model_flaws, model_merge
 from usermeta_server.core.documents import (
     MAX_NUMBER,
-    MISSING,
-    Json,
-    JsonObject,
     Limits,
     Op,
     Operation,
@@ -26,6 +23,7 @@ from usermeta_server.core.documents import (
 )
 from usermeta_server.core.documents.json_pointer import format_pointer, parse
 from usermeta_server.errors import Reason, UsermetaError
+from usermeta_server.values import MISSING, Json, JsonObject
 
 ROOMY = Limits(max_bytes=1_000_000, max_depth=1_000)
 TIGHT = Limits(max_bytes=60, max_depth=3, max_key_bytes=4)

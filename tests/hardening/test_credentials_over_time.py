@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 
+from tests.store.sqlite import engine_of
 from tests.support import DEADLINE, Service, bearer, refused
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta_server.model import Scope
@@ -24,24 +25,25 @@ def revocation(secret: str) -> pb.RevokeSecretKeyRequest:
 async def test_a_revocation_whose_caller_went_away_holds(own_service: Service) -> None:
     """Once the write is committed the key is refused, whether or not anybody waits for the answer."""
     secret = await own_service.key(Scope.WRITE)
-    store: Any = own_service.server.app.store
-    commit, committing, committed = store.commit, asyncio.Event(), asyncio.Event()
+    engine: Any = engine_of(own_service.server.app.store)
+    apply, committing, committed = engine.apply, asyncio.Event(), asyncio.Event()
     caller_left = asyncio.Event()
 
-    async def slow(transaction: object) -> None:
+    async def slow(*arguments: object) -> object:
         committing.set()
         await caller_left.wait()
-        await commit(transaction)
+        changes = await apply(*arguments)
         committed.set()
+        return changes
 
-    store.commit = slow
+    engine.apply = slow
     revoking = asyncio.ensure_future(own_service.admin.RevokeSecretKey(revocation(secret)))
     await asyncio.wait_for(committing.wait(), DEADLINE)
     revoking.cancel()
     await asyncio.gather(revoking, return_exceptions=True)
     caller_left.set()
     await asyncio.wait_for(committed.wait(), DEADLINE)
-    store.commit = commit
+    engine.apply = apply
     await refused(own_service.backend(secret).CountUsers(pb.CountUsersRequest()), "CREDENTIAL_INVALID")
 
 

@@ -14,7 +14,7 @@ from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceStub
 from usermeta.backend.v1.user_change_pb2 import UserChange
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta.frontend.v1.frontend_service_pb2_grpc import FrontendServiceStub
-from usermeta_server.model import Change
+from usermeta_server.model import BEGINNING, Change
 
 Kind = UserChange.Kind
 
@@ -119,7 +119,7 @@ async def history_of(service: Service, user_id: str) -> Sequence[UserChange]:
 
 async def all_changes(service: Service) -> Sequence[Change]:
     """Return what is in history, in the order of commits."""
-    return await service.server.app.store.changes_after(0, 1_000_000)
+    return await service.server.app.store.changes_after(BEGINNING, 1_000_000)
 
 
 def kinds(changes: Iterable[UserChange]) -> list[str]:

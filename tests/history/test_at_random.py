@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from tests.history.support import all_changes, watching
+from tests.store.contract import Recorder
 from tests.support import DEADLINE, Service, read_error, serving, settings, struct
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
@@ -115,17 +116,18 @@ def _merge(user_id: str, seed: int, number: int) -> pb.MergeUserMetadataRequest:
 async def run(service: Service, followers: Iterable[Follower]) -> list[Change]:
     """Let writers write and watchers follow, and return what was committed since the watchers began."""
     users = [(await service.user(username=f"user{number}")).id for number in range(USERS)]
-    committed: list[Change] = []
+    recorder = Recorder()
     last: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with asyncio.timeout(2 * DEADLINE), asyncio.TaskGroup() as group:
         for follower in followers:
             group.create_task(follower.follow(last))
             await follower.begun.wait()
-        service.server.app.store.subscribe(committed.extend)
+        service.server.app.store.subscribe(recorder)
         writers = [group.create_task(write_at_random(service, seed, users)) for seed in range(WRITERS)]
         await asyncio.wait(writers)
         await service.user(username="the_last")
-        last.set_result(committed[-1].id)
+        last.set_result(recorder.committed[-1].changes[-1].id)
+    committed = [change for each in recorder.committed for change in each.changes]
     assert len(committed) > WRITERS * WRITES / 2
     return committed
 

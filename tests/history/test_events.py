@@ -5,7 +5,7 @@ import pytest
 from tests.support import USER
 from usermeta_server.core.watch import ChangeEvent, Event, LeftEvent
 from usermeta_server.core.watch.events import event_of
-from usermeta_server.model import Actor, Change, ChangeKind, User
+from usermeta_server.model import Actor, Change, ChangeKind, Position, User
 
 PRO = USER._replace(public_metadata='{"plan":"pro"}')
 FREE = USER._replace(public_metadata='{"plan":"free"}')
@@ -19,7 +19,7 @@ def is_pro(user: User) -> bool:
 
 def change(kind: ChangeKind, before: User | None, after: User | None, *, erased: bool = False) -> Change:
     """Return a change of the user."""
-    return Change(7, b"nonce", 0, USER.id, kind, Actor("", ""), "", (), before, after, erased=erased)
+    return Change(Position(7, b"nonce"), 7, 0, USER.id, kind, Actor("", ""), "", (), before, after, erased=erased)
 
 
 TOLD = "told"

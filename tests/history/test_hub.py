@@ -14,7 +14,8 @@ from usermeta_server.caller import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.core.watch import Hub, WatchFilter
 from usermeta_server.core.watch.hub import Watch, _weight
 from usermeta_server.errors import Reason, UsermetaError
-from usermeta_server.model import HOUR, Actor, Change, ChangeKind, Document, Scope, User
+from usermeta_server.model import BEGINNING, HOUR, Actor, Change, ChangeKind, Document, Position, Scope, User
+from usermeta_server.store.contract import Committed
 
 USERS: Final = 5_000
 SIZE: Final = 100_000
@@ -23,11 +24,17 @@ ADA: Final = USER._replace(id="user_ada", first_name="Ada", private_metadata='{"
 BOB: Final = ADA._replace(id="user_bob", first_name="Bob")
 
 
+def at(number: int) -> Position:
+    """Return the place of a change."""
+    return Position(number, b"")
+
+
 def change(number: int, kind: ChangeKind, before: User | None, after: User | None) -> Change:
     """Return a change by an outside identity, with a request id."""
     user, actor = after or before, Actor("frontend", "identity:idp|ada")
     assert user is not None
-    return Change(number, b"", 0, user.id, kind, actor, "id", ("first_name",), before, after, erased=False)
+    place = at(number)
+    return Change(place, number, 0, user.id, kind, actor, "id", ("first_name",), before, after, erased=False)
 
 
 MADE: Final = [change(1, ChangeKind.CREATED, None, ADA), change(2, ChangeKind.CREATED, None, BOB)]
@@ -38,7 +45,7 @@ MADE_AGAIN: Final = change(5, ChangeKind.CREATED, None, ADA._replace(first_name=
 
 async def watched() -> Hub:
     """Return a hub that keeps changes, for somebody watches all users."""
-    hub = Hub(0)
+    hub = Hub(BEGINNING)
     hub.join(Watch("key_1"))
     return hub
 
@@ -48,8 +55,8 @@ async def test_a_watcher_that_lags_behind_the_end_of_a_user_is_not_told_who_it_w
     for commits in ([[*MADE, WRITTEN, DELETED, MADE_AGAIN]], [MADE, [WRITTEN], [DELETED], [MADE_AGAIN]]):
         hub = await watched()
         for changes in commits:
-            hub.publish(changes)
-        kept = hub.after(0, 10)
+            hub.apply(Committed(changes=changes))
+        kept = hub.after(BEGINNING, 10)
         assert kept is not None
         first, bob, written, tombstone, again = kept
         for erased, was in ((first, MADE[0]), (written, WRITTEN)):
@@ -62,10 +69,10 @@ async def test_a_watcher_that_lags_behind_the_end_of_a_user_is_not_told_who_it_w
 
 
 async def test_while_nobody_watches_all_users_nothing_is_kept() -> None:
-    hub = Hub(0)
-    hub.publish(MADE)
-    assert hub.after(0, 10) is None
-    assert hub.after(2, 10) == []
+    hub = Hub(BEGINNING)
+    hub.apply(Committed(changes=MADE))
+    assert hub.after(BEGINNING, 10) is None
+    assert hub.after(at(2), 10) == []
     assert not hub._changes
 
 
@@ -75,29 +82,30 @@ async def test_it_keeps_as_many_bytes_as_it_may(document: Document, *, large_bef
     """However many changes pass, the newest are there, as many as fit, and no more."""
     large = USER._replace(**{document: f'{{"a":"{"x" * SIZE}"}}'})  # type: ignore[arg-type]  # a document is text
     before, after = (large, USER) if large_before else (USER, large)
-    hub = Hub(0, max_bytes=10 * SIZE)
+    hub = Hub(BEGINNING, max_bytes=10 * SIZE)
     hub.join(Watch("key"))
     for change_id in range(1, 101):
-        hub.publish([change(change_id, ChangeKind.METADATA_WRITTEN, before, after)])
-    kept = [change_id for change_id in range(101) if hub.after(change_id, 1) is not None]
+        written = change(change_id, ChangeKind.METADATA_WRITTEN, before, after)
+        hub.apply(Committed(changes=[written]))
+    kept = [change_id for change_id in range(101) if hub.after(at(change_id), 1) is not None]
     assert kept == list(range(91, 101)), "nine changes, and the place before them"
-    assert [each.id for each in hub.after(91, 100) or ()] == list(range(92, 101))
+    assert [each.id for each in hub.after(at(91), 100) or ()] == list(range(92, 101))
 
 
 async def test_only_a_watch_that_follows_is_ended_for_falling_behind() -> None:
     """One that still reads a snapshot, or what went before, has that from the store."""
-    hub = Hub(0, max_changes=2)
+    hub = Hub(BEGINNING, max_changes=2)
     reading, following = Watch("key_1"), Watch("key_2")
     for watch in (reading, following):
         hub.join(watch)
     following.live = True
-    hub.publish([*MADE, WRITTEN])
+    hub.apply(Committed(changes=[*MADE, WRITTEN]))
     assert following.ended.result().reason is Reason.WATCH_TOO_SLOW
     assert not reading.ended.done()
 
 
 async def test_a_hub_that_has_closed_takes_no_watch() -> None:
-    hub, watch = Hub(0), Watch("key")
+    hub, watch = Hub(BEGINNING), Watch("key")
     hub.join(watch)
     hub.close()
     assert watch.ended.result().reason is Reason.SHUTTING_DOWN
@@ -108,7 +116,7 @@ async def test_a_hub_that_has_closed_takes_no_watch() -> None:
 
 async def test_users_who_watched_once_cost_no_memory() -> None:
     """Each of many users watches themself for a moment, on one device and another."""
-    hub = Hub(0)
+    hub = Hub(BEGINNING)
     user_ids = [f"user_{number}" for number in range(USERS)]
     tracemalloc.start()
     try:
@@ -130,10 +138,10 @@ async def test_when_the_last_watch_of_all_users_has_left_nothing_is_kept(tmp_pat
     async with serving(settings(tmp_path)) as service:
         app = service.server.app
         async with app.use_cases.watches.users(caller, WatchFilter(), "", snapshot=False):
-            place = (await app.store.last_change()).change_id
+            place = await app.store.newest()
             await service.user()
             assert app.hub.after(place, 10)
-        place = (await app.store.last_change()).change_id
+        place = await app.store.newest()
         await service.user()
         assert app.hub.after(place, 10) is None
 

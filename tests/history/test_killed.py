@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from tests.history.support import Watcher
+from tests.store.sqlite import open_sqlite
 from tests.support import DEADLINE, bearer, struct
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceStub
 from usermeta.backend.v1.user_pb2 import User
-from usermeta_server.store.sqlite import SqliteStore
+from usermeta_server.model import BEGINNING
 
 if TYPE_CHECKING:
     from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs
@@ -139,8 +140,8 @@ async def _wait_for_more(client: Client, count: int) -> None:
 
 
 async def _check(folder: Path, told: list[int]) -> None:
-    store = await SqliteStore.open(folder / "usermeta.db")
-    table = [change.id for change in await store.changes_after(0, 1_000_000)]
+    store = await open_sqlite(folder / "usermeta.db")
+    table = [change.id for change in await store.changes_after(BEGINNING, 1_000_000)]
     await store.close()
     first_seen = list(dict.fromkeys(told))
     begin = table.index(first_seen[0])

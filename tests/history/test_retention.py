@@ -1,6 +1,7 @@
 """What does not stay: trimmed changes, and everything of an erased user, the bytes too."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -8,15 +9,28 @@ import aiosqlite
 import pytest
 
 from tests.history.support import all_changes, history_of, kinds, merge
-from tests.support import Service, document, refused, request_id, serving, settings, struct, until
+from tests.support import (
+    BACKEND_CALLER,
+    Service,
+    allowed,
+    document,
+    refused,
+    request_id,
+    serving,
+    settings,
+    struct,
+    until,
+)
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta.frontend.v1.sign_up_pb2 import SignUp
 from usermeta.frontend.v1.user_pb2 import User as OwnUser
+from usermeta_server.core.users import new_user
 from usermeta_server.core.writes import Intent
+from usermeta_server.ids import Stamp
 from usermeta_server.model import SECOND, Actor, Change
-from usermeta_server.store.sqlite import SqliteStore
+from usermeta_server.store.contract import Reads
 
 MARK: Final = "zebrafinch"
 
@@ -92,8 +106,8 @@ async def test_what_an_erased_user_was_is_never_restored_to_the_next_with_its_id
         store = service.server.app.store
         find = store.find_change
 
-        async def find_and_lose(change_id: int) -> Change | None:
-            found = await find(change_id)
+        async def find_and_lose(user_id: str, change_id: int) -> Change | None:
+            found = await find(user_id, change_id)
             await service.admin.DeleteUser(pb.DeleteUserRequest(user_id=user.id))
             await service.admin.CreateUser(pb.CreateUserRequest(user_id=user.id))
             return found
@@ -136,15 +150,18 @@ async def test_a_clock_that_went_back_leaves_no_gap(tmp_path: Path) -> None:
     """A change that looks older than one before it stays as long as that one."""
     async with serving(settings(tmp_path)) as service:
         store = service.server.app.store
-        assert isinstance(store, SqliteStore)
-        for now in (1, 1, 3, 2, 4):
-            store._now, store._clock = 0, lambda now=now: now * SECOND  # type: ignore[misc]  # a default argument
-            await service.user()
-        times = [change.time // SECOND for change in await all_changes(service)]
+        start = store.wall_time()
+        for number, seconds in enumerate((1, 1, 3, 2, 4)):
+            stamp = Stamp(start + seconds * SECOND, real=True, actor=Actor("", ""), request_id="")
+            user_id = f"user_{number}"
+            await store.write(
+                Reads(users=(user_id,)), partial(new_user, stamp=stamp, write=allowed("", {}), user_id=user_id)
+            )
+        times = [(change.time - start) // SECOND for change in await all_changes(service)]
         assert times == [1, 1, 3, 2, 4]
-        assert await store.trim_changes(3 * SECOND, 100) == 2
+        assert await store.trim_changes(start + 3 * SECOND, 100) == 2
         assert len(await all_changes(service)) == 3
-        assert await store.trim_changes(4 * SECOND, 100) == 2
+        assert await store.trim_changes(start + 4 * SECOND, 100) == 2
 
 
 async def test_trimming_holds_up_no_write(tmp_path: Path) -> None:
@@ -152,7 +169,7 @@ async def test_trimming_holds_up_no_write(tmp_path: Path) -> None:
     async with serving(settings(tmp_path)) as service:
         store, core = service.server.app.store, service.server.app.use_cases.users
         intent = Intent(Actor("", ""), "")
-        await asyncio.gather(*(core.create({}, {}, "", intent) for _ in range(600)))
+        await asyncio.gather(*(core.create(BACKEND_CALLER, ({}, {}), "", intent) for _ in range(600)))
         order: list[str] = []
 
         async def trim() -> None:
@@ -161,7 +178,7 @@ async def test_trimming_holds_up_no_write(tmp_path: Path) -> None:
 
         trimming = asyncio.create_task(trim())
         while not trimming.done():
-            await core.create({}, {}, "", intent)
+            await core.create(BACKEND_CALLER, ({}, {}), "", intent)
             order.append("write")
         assert order.count("slice") >= 60
         assert order.count("write") >= 30

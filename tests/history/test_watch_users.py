@@ -10,6 +10,7 @@ import pytest
 
 from tests.history.support import Kind, Watcher, history_of, kinds, merge, watching
 from tests.support import (
+    BACKEND_CALLER,
     DEADLINE,
     Clock,
     Refusal,
@@ -28,7 +29,7 @@ from usermeta_server.caller import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.core.watch import WatchFilter, users
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import Reason, UsermetaError
-from usermeta_server.model import Actor, Scope
+from usermeta_server.model import BEGINNING, Actor, Scope
 
 if TYPE_CHECKING:
     from usermeta.backend.v1.user_change_pb2 import UserChange
@@ -262,12 +263,13 @@ async def test_erased_changes(tmp_path: Path) -> None:
         assert (await watcher.changes(1))[0].after.first_name == "Ada"
         intent, core = Intent(Actor("", ""), ""), service.server.app.use_cases.users
         # In one commit: what is erased must still be only what was before.
-        await asyncio.gather(core.delete(user.id, "", intent), core.create({"first_name": "Bob"}, {}, user.id, intent))
+        creating = core.create(BACKEND_CALLER, ({"first_name": "Bob"}, {}), user.id, intent)
+        await asyncio.gather(core.delete(user.id, "", intent), creating)
         for from_table in (False, True):
             if from_table:
                 hub._max_changes = 0
                 await service.user()
-            assert (hub.after(0, 1) is None) is from_table
+            assert (hub.after(BEGINNING, 1) is None) is from_table
             async with watching(service, resume_token=start) as again:
                 first, tombstone, second = (await again.changes(3))[:3]
             assert first.erased

@@ -6,15 +6,16 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from usermeta_server.core.documents import Json, JsonObject, dump, normal_form
+from usermeta_server.core.documents import dump, normal_form
 from usermeta_server.core.profile import identifiers_of
 from usermeta_server.core.query import parse_filter, parse_order
 from usermeta_server.model import Document, Identifier, User
-from usermeta_server.store.query import DocumentPath, Order, Place, Predicate, UserQuery
+from usermeta_server.store.predicates import DocumentPath, Order, Place, Predicate, UserQuery
 from usermeta_server.store.sqlite.migrate import migrations
-from usermeta_server.store.sqlite.queries import Queries, Statement, entry_rows
 from usermeta_server.store.sqlite.refold import FUNCTIONS
+from usermeta_server.store.sqlite.selects import Select, Selects, entry_rows
 from usermeta_server.store.sqlite.tables import TABLES, user_from_row
+from usermeta_server.values import Json, JsonObject
 
 SECOND = 1_000_000
 
@@ -77,7 +78,7 @@ class Database:
     def fill(self, users: Iterable[User], indexes: Sequence[DocumentPath]) -> None:
         """Hold these users and indexes instead of what it holds."""
         self.indexes: Mapping[DocumentPath, int] = {each: number for number, each in enumerate(indexes, 1)}
-        self.queries = Queries(self.indexes)
+        self.queries = Selects(self.indexes)
         self.connection.execute("BEGIN")
         for table in ("users", "identifiers", "index_entries"):
             self.connection.execute(f"DELETE FROM {table}")  # noqa: S608  # names from a fixed list
@@ -92,7 +93,7 @@ class Database:
                 self.connection.execute("INSERT INTO identifiers VALUES (?, ?, ?)", (*identifier, each.id))
             self.connection.executemany("INSERT INTO index_entries VALUES (?, ?, ?, ?)", entry_rows(each, self.indexes))
 
-    def run(self, statement: Statement) -> list[Any]:
+    def run(self, statement: Select) -> list[Any]:
         """Return the rows of a statement."""
         return self.connection.execute(statement.sql, dict(statement.parameters)).fetchall()
 
@@ -120,7 +121,7 @@ class Database:
         ((count,),) = self.run(self.queries.count(sought, known))
         return int(count)
 
-    def plan(self, statement: Statement) -> str:
+    def plan(self, statement: Select) -> str:
         """Return how SQLite goes about a statement, a line for each step."""
         rows = self.connection.execute(f"EXPLAIN QUERY PLAN {statement.sql}", dict(statement.parameters))
         return "\n".join(row[3] for row in rows)

@@ -8,6 +8,17 @@ from usermeta_server.core.query import foreign, parse_filter
 from usermeta_server.errors import Reason, UsermetaError
 
 REFUSED = [
+    ("a \u2227 b", 3, "write AND"),
+    ("a\u2228b", 2, "write OR"),
+    ("\u00acbanned = true", 1, "write NOT"),
+    ("public_metadata.a = True", 21, "'True' is not of this language: write true"),
+    ("public_metadata.a != FALSE", 22, "write false"),
+    ("public_metadata.a = NULL", 21, "write null"),
+    ("public_metadata.a:None", 19, "write null"),
+    ("last_name = nil", 13, "write null"),
+    ("banned = True", 10, "write true"),
+    ("public_metadata.a > NaN", 21, "written as in JSON"),
+    ("public_metadata.a = private_metadata.b", 21, "compares with values only"),
     ("a = 5 && banned = true", 7, "'&&' is not of this language: write AND"),
     ("banned = true & b", 15, "write AND"),
     ("a || b", 3, "write OR"),

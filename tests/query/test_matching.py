@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.query.support import SECOND, Database, order, predicate, user
-from usermeta_server.core.query import matcher
-from usermeta_server.store.query import (
+from usermeta_server.store.evaluation import matcher
+from usermeta_server.store.predicates import (
     EVERYONE,
     Comparison,
     Conjunction,

@@ -3,11 +3,11 @@
 import pytest
 
 from tests.query.support import SECOND, Database, order, predicate, user
-from usermeta_server.core.documents import Json
-from usermeta_server.core.query import from_cursor, parse_order, place_of, sort_key, to_cursor
+from usermeta_server.core.query import from_cursor, parse_order, to_cursor
 from usermeta_server.errors import Reason, UsermetaError
-from usermeta_server.store.query import Field, Order, OrderKey, Place
-from usermeta_server.store.values import Rank, SortValue
+from usermeta_server.store.evaluation import place_of, sort_key
+from usermeta_server.store.predicates import Field, Order, OrderKey, Place
+from usermeta_server.values import Json, Rank, SortValue
 
 ASCENDING: tuple[tuple[Json, ...], ...] = (
     (None,),

@@ -5,10 +5,10 @@ import pytest
 from usermeta_server.core.query import MAX_LENGTH, parse_filter, parse_index_path
 from usermeta_server.core.query.lexer import tokenize
 from usermeta_server.core.query.parser import MAX_NESTING, MAX_TERMS, parse
-from usermeta_server.core.query.tree import And, Bare, Comparison, Has, Not, Or, Tree
+from usermeta_server.core.query.tree import And, Bare, Has, Not, Or, Restriction, Tree
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Document
-from usermeta_server.store.query import DocumentPath
+from usermeta_server.store.predicates import DocumentPath
 
 
 def shape(tree: Tree | None) -> str:  # noqa: PLR0911  # one for each kind of node
@@ -26,7 +26,7 @@ def shape(tree: Tree | None) -> str:  # noqa: PLR0911  # one for each kind of no
             return word.text
         case Has(path, value):
             return f"{'.'.join(path.segments)}:{value.text}"
-        case Comparison(path, operator, value):
+        case Restriction(path, operator, value):
             return f"{'.'.join(path.segments)}{operator}{value.text}"
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.query.support import SECOND, Database, order, predicate, user
-from usermeta_server.core.query import place_of
 from usermeta_server.model import Document
-from usermeta_server.store.query import DocumentPath, UserQuery
-from usermeta_server.store.sqlite.queries import FEW
+from usermeta_server.store.evaluation import place_of
+from usermeta_server.store.predicates import DocumentPath, UserQuery
+from usermeta_server.store.sqlite.selects import FEW
 
 PLAN = DocumentPath(Document.PUBLIC, ("plan",))
 CREDITS = DocumentPath(Document.PRIVATE, ("credits",))

@@ -10,13 +10,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.query.support import Database, conjunctions, documents, index_sets, order, predicate, some_users, user
-from usermeta_server.core.documents import JsonObject
-from usermeta_server.core.query import Filter, OrderBy, matcher, parse_filter, parse_order, place_of
+from usermeta_server.core.query import Filter, OrderBy, parse_filter, parse_order
 from usermeta_server.core.query.parser import MAX_NESTING, MAX_TERMS
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Document, User
-from usermeta_server.store.query import DocumentPath, Order, Place, UserQuery
-from usermeta_server.store.sqlite.queries import Queries, entry_rows
+from usermeta_server.store.evaluation import matcher, place_of
+from usermeta_server.store.predicates import DocumentPath, Order, Place, UserQuery
+from usermeta_server.store.sqlite.selects import Selects, entry_rows
+from usermeta_server.values import JsonObject
 
 WORDS = (
     *("AND", "OR", "NOT", "and", "-", "(", ")", "=", "!=", "<", ">=", ":", ":*", ".", ",", "*", '"', "'", "\\", " "),
@@ -70,7 +71,7 @@ def test_no_text_reaches_sql(shape: str) -> None:
     statements = set()
     for word in ('"a"', '"\'; DROP TABLE users --"', '"%"', "'\"'", '":p0"', '"\\u0000"'):
         sought = predicate(shape.format(word))
-        statement = Queries().page(UserQuery(sought, order(f"public_metadata.{word}"), None, 10))
+        statement = Selects().page(UserQuery(sought, order(f"public_metadata.{word}"), None, 10))
         statements.add(re.sub(r", 1, \d+\)", ", 1, N)", statement.sql))
     assert len(statements) == 1
 
@@ -80,7 +81,7 @@ def test_no_text_reaches_sql(shape: str) -> None:
 def test_sql_is_made_of_known_words(text: str, indexes: list[DocumentPath]) -> None:
     """Whatever the filter, its SQL has the words of a fixed list only."""
     numbered = {path: number for number, path in enumerate(indexes, 1)}
-    statement = Queries(numbered).page(UserQuery(predicate(text), Order(), None, 10))
+    statement = Selects(numbered).page(UserQuery(predicate(text), Order(), None, 10))
     words = {re.sub(r"\d+$", "", word) for word in NAMES.findall(statement.sql)}
     assert words <= KNOWN
 

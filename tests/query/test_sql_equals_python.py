@@ -7,10 +7,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.query.support import Database, conjunctions, index_sets, order, orders, predicate, some_users, user
-from usermeta_server.core.query import from_cursor, matcher, place_of, sort_key, to_cursor
+from usermeta_server.core.query import from_cursor, to_cursor
 from usermeta_server.model import Document, User
-from usermeta_server.store.query import DocumentPath, Place
-from usermeta_server.store.sqlite.queries import FEW
+from usermeta_server.store.evaluation import matcher, place_of, sort_key
+from usermeta_server.store.predicates import DocumentPath, Place
+from usermeta_server.store.sqlite.selects import FEW
 
 
 @cache

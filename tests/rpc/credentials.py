@@ -8,7 +8,7 @@ from tests.support import Service, bearer
 from usermeta_server.auth.secret_keys import new_secret
 from usermeta_server.auth.sign_up_tokens import SignUpTokens
 from usermeta_server.model import HOUR, Scope, SecretKey
-from usermeta_server.store.base import Reads, Transaction
+from usermeta_server.store.contract import Draft, Reads
 
 Metadata = tuple[tuple[str, str], ...]
 Credential = Callable[[Service, Subject], Awaitable[Metadata]]
@@ -88,10 +88,10 @@ async def a_sign_up_token_of_another_server(_: Service, subject: Subject) -> Met
 
 
 async def an_expired_sign_up_token(service: Service, subject: Subject) -> Metadata:
-    def abandon(transaction: Transaction) -> None:
-        sign_up = transaction.sign_ups.get(subject.sign_up_id)
+    def abandon(draft: Draft) -> None:
+        sign_up = draft.sign_ups.get(subject.sign_up_id)
         assert sign_up is not None
-        transaction.sign_ups.put(sign_up.id, sign_up._replace(abandon_time=1))
+        draft.sign_ups.put(sign_up.id, sign_up._replace(abandon_time=1))
 
     await service.server.app.store.write(Reads(sign_ups=(subject.sign_up_id,)), abandon)
     return bearer(subject.sign_up_token)

@@ -23,7 +23,7 @@ from usermeta.type.v1.patch_pb2 import PatchOperation
 from usermeta_server.model import IndexState, MetadataIndex, Scope
 from usermeta_server.server import BACKEND as BACKEND_SERVICE
 from usermeta_server.server import FRONTEND as FRONTEND_SERVICE
-from usermeta_server.store.base import Reads, Transaction
+from usermeta_server.store.contract import Draft, Reads
 
 MARK: Final = "kept-out-of-sight"
 """What the private documents of the subject's user and sign-up say, and no reply to a frontend may."""
@@ -66,17 +66,24 @@ METHODS: Final[Mapping[str, Method]] = {
     for method in service.methods
 }
 MUTATING: Final = [path for path, method in METHODS.items() if method.mutating]
+BY_EXTERNAL_ID: Final = [
+    path for path, method in METHODS.items() if "identifier" in method.request.DESCRIPTOR.oneofs_by_name
+]
+"""The RPCs whose requests name a user by one of its identifiers."""
+MASKED: Final = [path for path, method in METHODS.items() if "read_mask" in method.request.DESCRIPTOR.fields_by_name]
+"""The RPCs whose requests say which fields of users they want."""
 
 
 class Subject(NamedTuple):
     """What the requests of one test are about.
 
-    There is a user with a private document, whose first change is `change_id`, with a session and the token of an
-    outside issuer (`identity`); somebody who is no user yet, with such a token (`newcomer`); a sign-up with its token,
-    to which a backend attached what its holder may not see; a secret key; and a path with an index.
+    There is a user with a private document and an external id, whose first change is `change_id`, with a session and
+    the token of an outside issuer (`identity`); somebody who is no user yet, with such a token (`newcomer`); a sign-up
+    with its token, to which a backend attached what its holder may not see; a secret key; and a path with an index.
     """
 
     user_id: str
+    external_id: str
     change_id: int
     session: str
     identity: str
@@ -87,7 +94,9 @@ class Subject(NamedTuple):
     index_path: str
 
 
-NOBODY: Final = Subject("user_nobody", 1, "", "", "", "signup_nobody", "", "key_nobody", "public_metadata.nobody")
+NOBODY: Final = Subject(
+    "user_nobody", "nobody", 1, "", "", "", "signup_nobody", "", "key_nobody", "public_metadata.nobody"
+)
 """A subject that does not exist."""
 
 
@@ -119,6 +128,7 @@ async def new_subject(service: Service) -> Subject:
     )
     return Subject(
         user_id=user.id,
+        external_id=external_id,
         change_id=changes.changes[-1].change_id,
         session=session,
         identity=outside_token(external_id),
@@ -130,11 +140,11 @@ async def new_subject(service: Service) -> Subject:
     )
 
 
-def _index(transaction: Transaction) -> None:
+def _index(draft: Draft) -> None:
     """Make sure of an index, which is ready at once, for there is nothing to put into it."""
-    if transaction.metadata_indexes.get(INDEXED) is None:
-        made = MetadataIndex(INDEXED, transaction.next_version(), IndexState.READY, "")
-        transaction.metadata_indexes.put(INDEXED, made)
+    if draft.metadata_indexes.get(INDEXED) is None:
+        made = MetadataIndex(INDEXED, draft.next_version(), IndexState.READY, "")
+        draft.metadata_indexes.put(INDEXED, made)
 
 
 def _patch() -> list[PatchOperation]:

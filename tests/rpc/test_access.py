@@ -162,7 +162,7 @@ async def test_a_method_that_the_policy_does_not_list_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A handler alone opens nothing: without a rule it is denied to everybody."""
-    monkeypatch.delitem(cast("dict[str, Scope]", policy._BACKEND_METHODS), "GetUser")
+    monkeypatch.delitem(cast("dict[str, Scope]", policy.methods._BACKEND_METHODS), "GetUser")
     async with serving(settings(tmp_path)) as service:
         await refused(service.raw(f"{BACKEND}GetUser", b"", bearer(service.admin_key)), "ACCESS_DENIED")
         await refused(service.raw(f"{BACKEND}GetUser", b""), "ACCESS_DENIED")

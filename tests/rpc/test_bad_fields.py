@@ -261,6 +261,14 @@ async def test_all_documents_that_pass_their_limits_are_named(service: Service, 
     assert refusal.fields == ("user.public_metadata", "user.unsafe_metadata")
 
 
+@pytest.mark.parametrize("size", [0, 257])
+def test_a_bad_key_that_is_named_beside_others_has_its_limit(size: int) -> None:
+    user = backend_user.User(public_metadata=struct({"k" * size: 1}))
+    with pytest.raises(UsermetaError) as refusal:
+        read(documents_of(user), required("", "id"))
+    assert f"takes {size} bytes; 1 to 256 are allowed" in refusal.value.violations[-1].description
+
+
 async def test_a_key_that_a_merge_removes_may_be_any(service: Service, subject: Subject) -> None:
     """Of a request that fails in any case only what is really wrong is named."""
     removing = merge("", public_metadata={"": None, "k" * 300: None})

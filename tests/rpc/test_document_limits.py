@@ -14,7 +14,8 @@ from tests.rpc.methods import Subject
 from tests.rpc.requests import merge, patch, replace
 from tests.rpc.writes import WRITES, Write, by_a_batch, by_a_frontends_patch, by_create, by_patch
 from tests.support import BACKEND, Refusal, Service, bearer, document, refused, serving, settings, struct
-from usermeta_server.core.documents import JsonObject, equal
+from usermeta_server.core.documents import equal
+from usermeta_server.values import JsonObject
 
 LIMIT: Final = 8192
 MAX: Final = 2**53 - 1
@@ -137,6 +138,7 @@ def names_the_document(refusal: Refusal, write: Write) -> None:
     prefixes: Mapping[Write, str] = {by_create: "user.", by_a_batch: "requests[0]."}
     field = prefixes.get(write, "") + name
     assert refusal.metadata["field"] == field
+    assert refusal.message.startswith(field)
     assert refusal.fields in ({(field,), (f"{field}[0]",)} if write in PATCHES else {(field,)})
 
 

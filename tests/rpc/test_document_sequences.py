@@ -11,8 +11,9 @@ from tests.documents.models import ModelError, model_apply, model_depth, model_f
 from tests.documents.test_properties import scalars
 from tests.rpc.requests import merge, patch, replace
 from tests.support import Service, document, refused
-from usermeta_server.core.documents import JsonObject, Limits, Op, Operation, dump, equal
+from usermeta_server.core.documents import Limits, Op, Operation, dump, equal
 from usermeta_server.core.documents.json_pointer import format_pointer
+from usermeta_server.values import JsonObject
 
 LIMITS = Limits()
 FEW = 25

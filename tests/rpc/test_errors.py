@@ -12,6 +12,7 @@ import pytest
 
 from tests.rpc.methods import METHODS, Subject, call, credential, raw, sample
 from tests.rpc.requests import merge
+from tests.store.sqlite import engine_of
 from tests.support import BACKEND, FRONTEND, Service, bearer, refused
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
@@ -113,7 +114,7 @@ async def test_a_store_that_fails_is_unavailable_and_says_no_more(
     async def fail(*_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error in /somewhere")
 
-    monkeypatch.setattr(service.server.app.store, "commit", fail)
+    monkeypatch.setattr(engine_of(service.server.app.store), "apply", fail)
     change = service.admin.MergeUserMetadata(merge(subject.user_id, public_metadata={"a": 1}))
     refusal = await refused(change, "STORE_UNAVAILABLE")
     assert refusal.code is grpc.StatusCode.UNAVAILABLE

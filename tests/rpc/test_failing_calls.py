@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, NoReturn
 
 import grpc
 import pytest
 import pytest_asyncio
+from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from tests.cli.processes import run, served
 from tests.rpc.methods import Subject, raw
@@ -22,6 +24,7 @@ from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
 from usermeta_server import errors
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import Scope
+from usermeta_server.transports.grpc.handlers import open_handler, refuse
 
 KEY: Final = "a key"
 READ_KEY: Final = "a key that reads"
@@ -54,6 +57,9 @@ FAILING: Final = {
     "an unknown method": Failing(f"{BACKEND}Nothing", b"", KEY, "UNIMPLEMENTED"),
     "a watch that fails": Failing(
         f"{BACKEND}WatchUsers", pb.WatchUsersRequest(filter="a = ").SerializeToString(), KEY, "INVALID_ARGUMENT"
+    ),
+    "a malformed request for reflection": Failing(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", b"\xff", "", "INVALID_ARGUMENT"
     ),
 }
 """One call of each kind that a stranger, or a program with a fault, makes by the thousand."""
@@ -227,6 +233,22 @@ async def test_a_call_whose_caller_leaves_leaves_no_garbage(
         assert {await status_of(call) for call in calls} == {"CANCELLED"}
         await ended(service)
         assert not garbage()
+
+
+async def test_a_call_that_grpc_has_ended_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    """Its client left just now: nothing can be sent to it, neither headers nor an error."""
+
+    async def send(*_: object) -> NoReturn:
+        raise grpc.aio.InternalError("Failed to execute a batch")
+
+    context: Any = SimpleNamespace(abort=send)
+    handler: Any = open_handler(
+        "/a.Service/Method", grpc.unary_unary_rpc_method_handler, send, HealthCheckRequest.FromString
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await handler.unary_unary(b"", context)
+    await refuse(context, UsermetaError(Reason.USER_NOT_FOUND))
+    assert not caplog.records
 
 
 async def until(condition: Callable[[], bool]) -> None:

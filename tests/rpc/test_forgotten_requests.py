@@ -11,7 +11,18 @@ from tests.rpc.methods import MUTATING, Subject, call, credential, new_subject, 
 from tests.rpc.outside import trusted
 from tests.rpc.requests import merge, patch
 from tests.sign_ups.support import begin
-from tests.support import BACKEND, FRONTEND, Service, bearer, document, refused, request_id, serving, settings
+from tests.support import (
+    BACKEND,
+    BACKEND_CALLER,
+    FRONTEND,
+    Service,
+    bearer,
+    document,
+    refused,
+    request_id,
+    serving,
+    settings,
+)
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta_server.core.writes import Intent
@@ -160,7 +171,7 @@ async def test_in_one_commit_only_what_came_before_is_forgotten(tmp_path: Path) 
         await asyncio.gather(
             use_cases.sessions.create(user.id, 1_000_000, Intent(actor, "CreateSessionToken", first, b"first")),
             use_cases.users.delete(user.id, "", Intent(actor, "DeleteUser")),
-            use_cases.users.create({}, {}, user.id, Intent(actor, "CreateUser")),
+            use_cases.users.create(BACKEND_CALLER, ({}, {}), user.id, Intent(actor, "CreateUser")),
             use_cases.sessions.create(user.id, 1_000_000, Intent(actor, "CreateSessionToken", last, b"last")),
         )
         with closing(sqlite3.connect(f"file:{service.database}?mode=ro", uri=True)) as connection:

@@ -9,7 +9,18 @@ import jwt
 import pytest
 
 from tests.rpc.methods import METHODS, Subject, call, sample
-from tests.support import BACKEND, FRONTEND, Clock, Service, bearer, refused, request_id, serving, settings
+from tests.support import (
+    BACKEND,
+    BACKEND_CALLER,
+    FRONTEND,
+    Clock,
+    Service,
+    bearer,
+    refused,
+    request_id,
+    serving,
+    settings,
+)
 from usermeta.backend.v1 import backend_service_pb2 as backend_pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta.frontend.v1 import frontend_service_pb2 as frontend_pb
@@ -44,8 +55,11 @@ async def test_a_token_works_for_an_hour_unless_asked_otherwise(service: Service
     assert before <= made.expire_time.seconds - 3600 <= time.time()
 
 
-@pytest.mark.parametrize(("seconds", "nanos"), [(0, 0), (0, 999_999_000), (-1, 0), (24 * 3600, 1000), (1 << 40, 0)])
-async def test_a_token_for_too_short_or_too_long_is_refused(
+@pytest.mark.parametrize(
+    ("seconds", "nanos"),
+    [(0, 0), (0, 999_999_000), (-1, 0), (24 * 3600, 1000), (1 << 40, 0), (9, -5), (9, 10**9)],
+)
+async def test_a_token_for_too_short_or_too_long_or_for_no_duration_is_refused(
     service: Service, subject: Subject, seconds: int, nanos: int
 ) -> None:
     request = backend_pb.CreateSessionTokenRequest(user_id=subject.user_id)
@@ -144,7 +158,7 @@ async def test_sessions_made_in_one_commit_with_the_end_of_their_users_are_not_t
     results = await asyncio.gather(
         *(use_cases.sessions.create(user.id, HOUR, intent) for user in users),
         *(use_cases.users.delete(user.id, "", intent) for user in users),
-        *(use_cases.users.create({}, {}, user.id, intent) for user in users),
+        *(use_cases.users.create(BACKEND_CALLER, ({}, {}), user.id, intent) for user in users),
     )
     for session, user in zip(results, users, strict=False):
         assert isinstance(session, Session)

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from tests.rpc.methods import METHODS
+from tests.store.sqlite import engine_of
 from tests.support import BACKEND, DEADLINE, Service, bearer, log_file, read_error, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta_server.server import Server, start_server
@@ -24,15 +25,15 @@ SERVING: Final = Reply(status=Reply.SERVING).SerializeToString()
 
 async def held_write(service: Service) -> tuple["asyncio.Task[pb.CreateUserResponse]", asyncio.Event]:
     """Begin a write that is not committed before an event; return the call, once it got there, and the event."""
-    store: Any = service.server.app.store
-    commit, reached, release = store.commit, asyncio.Event(), asyncio.Event()
+    engine: Any = engine_of(service.server.app.store)
+    apply, reached, release = engine.apply, asyncio.Event(), asyncio.Event()
 
-    async def slow(transaction: object) -> None:
+    async def slow(*arguments: object) -> object:
         reached.set()
         await release.wait()
-        await commit(transaction)
+        return await apply(*arguments)
 
-    store.commit = slow
+    engine.apply = slow
 
     async def create() -> pb.CreateUserResponse:
         return await service.admin.CreateUser(pb.CreateUserRequest())
@@ -164,7 +165,7 @@ async def _error(task: "asyncio.Task[pb.CreateUserResponse]") -> BaseException |
 
 async def _count(server: Server) -> int:
     store: Any = server.app.store
-    ((count,),) = await store._reading.execute_fetchall("SELECT count(*) FROM users")
+    ((count,),) = await engine_of(store)._reading.execute_fetchall("SELECT count(*) FROM users")
     return int(count)
 
 

@@ -1,5 +1,7 @@
 """Users themselves: found, and erased."""
 
+from typing import Any
+
 import grpc
 import pytest
 
@@ -8,11 +10,17 @@ from tests.support import Service, refused
 from usermeta.backend.v1 import backend_service_pb2 as pb
 
 
+def asking(kind: str, value: str) -> pb.GetUserRequest:
+    """Make a request for the user that has an identifier."""
+    identifier: dict[str, Any] = {kind: value}
+    return pb.GetUserRequest(**identifier)
+
+
 @pytest.mark.parametrize("kind", ["user_id", "external_id", "username", "email_address"])
 async def test_a_user_is_found_by_each_identifier(service: Service, kind: str) -> None:
     made = await service.user(**full())
     value = made.id if kind == "user_id" else getattr(made, kind)
-    request = pb.GetUserRequest(**{kind: value})
+    request = asking(kind, value)
     assert (await service.admin.GetUser(request)).user == made
 
 
@@ -20,13 +28,13 @@ async def test_a_user_is_found_by_each_identifier(service: Service, kind: str) -
 async def test_a_user_is_found_whatever_the_case(service: Service, kind: str) -> None:
     name = unique("Straße")
     made = await service.user(**{kind: f"{name}@Example.com"})
-    request = pb.GetUserRequest(**{kind: f"{name.upper()}@EXAMPLE.com"})
+    request = asking(kind, f"{name.upper()}@EXAMPLE.com")
     assert (await service.admin.GetUser(request)).user == made
 
 
 @pytest.mark.parametrize("kind", ["user_id", "external_id", "username", "email_address"])
 async def test_a_user_that_is_not_there_is_not_found(service: Service, kind: str) -> None:
-    request = pb.GetUserRequest(**{kind: "nobody@example.com"})
+    request = asking(kind, "nobody@example.com")
     refusal = await refused(service.admin.GetUser(request), "USER_NOT_FOUND")
     assert refusal.code is grpc.StatusCode.NOT_FOUND
 

@@ -12,9 +12,10 @@ from usermeta.backend.v1.metadata_index_pb2 import MetadataIndex
 from usermeta.backend.v1.user_pb2 import User
 from usermeta_server.core.query import parse_index_path
 from usermeta_server.model import User as ModelUser
-from usermeta_server.store.base import Reads, Store, Transaction
-from usermeta_server.store.sqlite.queries import entry_rows
+from usermeta_server.store.contract import Draft, Reads
+from usermeta_server.store.sqlite.selects import entry_rows
 from usermeta_server.store.sqlite.tables import USER_COLUMNS, user_from_row
+from usermeta_server.store.store import Store
 
 READY: Final = MetadataIndex.STATE_READY
 BUILDING: Final = MetadataIndex.STATE_BUILDING
@@ -28,9 +29,9 @@ def mark() -> str:
 async def put(store: Store, users: Sequence[ModelUser]) -> None:
     """Write users as they are, in one transaction and without history."""
 
-    def change(transaction: Transaction) -> None:
+    def change(draft: Draft) -> None:
         for each in users:
-            transaction.users.put(each.id, each._replace(version=transaction.next_version()))
+            draft.users.put(each.id, each._replace(version=draft.next_version()))
 
     await store.write(Reads(users=tuple(each.id for each in users)), change)
 

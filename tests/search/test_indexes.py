@@ -29,7 +29,7 @@ from usermeta_server.app import open_app
 from usermeta_server.core.writes import Intent
 from usermeta_server.model import Actor, Document, IndexState
 from usermeta_server.model import User as ModelUser
-from usermeta_server.store.query import DocumentPath
+from usermeta_server.store.predicates import DocumentPath
 
 PLAN: Final = "public_metadata.plan"
 PLAN_PATH: Final = DocumentPath(Document.PUBLIC, ("plan",))

@@ -13,7 +13,7 @@ from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta_server.ids import new_id
 from usermeta_server.model import Scope
-from usermeta_server.services.batches import MAX_REPLY
+from usermeta_server.services.packing import MAX_REPLY
 
 MANY: Final = 1100
 

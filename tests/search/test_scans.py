@@ -5,19 +5,17 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
 import pytest
 
 from tests.rpc.requests import merge
 from tests.search.support import built, count, create_index, everyone, kept_entries, listing, page, put
+from tests.store.sqlite import engine_of
 from tests.support import DEADLINE, USER, Service, document, refused, serving, settings, until
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta_server.store.sqlite.refold import FUNCTIONS
 from usermeta_server.unicode import fold
-
-if TYPE_CHECKING:
-    from usermeta_server.store.sqlite import SqliteStore
 
 PLAN: Final = "public_metadata.plan"
 GOLD: Final = f"{PLAN} = gold"
@@ -65,8 +63,8 @@ async def stalling(
 
 def interrupting(service: Service, stall: Stall, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a scan that stands still go on once it has been interrupted."""
-    store = cast("SqliteStore", service.server.app.store)
-    for connection in store._search._connections:
+    store = service.server.app.store
+    for connection in engine_of(store)._search._connections:
         interrupt = connection.interrupt
 
         async def then_go_on(interrupt: object = interrupt) -> None:
@@ -146,7 +144,7 @@ async def test_after_a_scan_was_ended_searches_go_on(tmp_path: Path, monkeypatch
         for _ in range(4):
             stall._go.clear()
             await refused(service.admin.CountUsers(pb.CountUsersRequest(filter=SLOW)), "INDEX_REQUIRED")
-        cast("SqliteStore", service.server.app.store)._search._limit = DEADLINE  # this one is not to be ended
+        engine_of(service.server.app.store)._search._limit = DEADLINE  # this one is not to be ended
         assert await count(service, GOLD) == 1
 
 
@@ -169,7 +167,7 @@ async def test_an_index_that_is_dropped_under_a_search_does_not_falsify_it(
     async with stalling(tmp_path, monkeypatch, DEADLINE) as (service, _):
         await create_index(service, PLAN)
         await built(service, PLAN)
-        search = cast("SqliteStore", service.server.app.store)._search
+        search = engine_of(service.server.app.store)._search
         run, looked, go_on = search._run, asyncio.Event(), asyncio.Event()
 
         async def after_a_look(*statement: Any) -> Any:  # noqa: ANN401  # passed on

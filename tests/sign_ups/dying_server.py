@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.store.sqlite import engine_of
 from usermeta_server.server import start_server
 from usermeta_server.settings import ServerSettings
 
@@ -39,7 +40,7 @@ async def serve(database: Path, last: str) -> None:
     """Serve until killed."""
     chosen = ServerSettings(database_url=database, listen="127.0.0.1:0", access_log="off")
     async with start_server(chosen) as server:
-        writing: Any = server.app.store._batches  # type: ignore[attr-defined]  # SQLite's
+        writing: Any = engine_of(server.app.store)._writing._conn
         writing.execute = dying(writing.execute, last)
         print(server.port, flush=True)  # noqa: T201  # what the test reads
         await asyncio.Event().wait()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.sign_ups.support import ABANDONED, COMPLETE, DAY, HOUR, READY, REJECTED, begin, email_address
+from tests.store.sqlite import engine_of
 from tests.support import Clock, Service, document, refused, request_id, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta_server.core.sign_ups.revision import CLOSED_FOR
@@ -121,14 +122,14 @@ async def test_what_moves_between_looking_and_closing_stays_open(own_service: Se
     pending = await begin(own_service)
     clock.turn(DAY - 1)
     sign_ups, store = own_service.server.app.use_cases.sign_ups, own_service.server.app.store
-    looked = store.sign_ups_to_sweep
+    looked = store.due_sign_ups
 
     async def look_then_wait(now: int, limit: int) -> object:
         found = await looked(now + 2 * SECOND, limit)
         await pending.update({"first_name": "Ada"})
         return found
 
-    store.sign_ups_to_sweep = look_then_wait  # type: ignore[assignment,method-assign]  # for this test alone
+    store.due_sign_ups = look_then_wait  # type: ignore[assignment,method-assign]  # for this test alone
     assert await sign_ups.sweep() == 1
     assert (await pending.seen()).first_name == "Ada"
 
@@ -137,9 +138,10 @@ async def test_looking_for_what_to_sweep_does_not_look_at_the_rest(own_service: 
     """SQLite itself says so: it searches an index, and neither scans the table nor sorts."""
     store: Any = own_service.server.app.store
     statements: list[str] = []
-    await store._reading.set_trace_callback(statements.append)
-    await store.sign_ups_to_sweep(1, 500)
-    await store._reading.set_trace_callback(None)
+    reading: Any = engine_of(store)._reading
+    await reading.set_trace_callback(statements.append)
+    await store.due_sign_ups(1, 500)
+    await reading.set_trace_callback(None)
     (statement,) = {each for each in statements if "sweep_time <= 1 " in each}
-    plan = [row[3] for row in await store._fetch(f"EXPLAIN QUERY PLAN {statement}", ())]
+    plan = [row[3] for row in await engine_of(store)._fetch(f"EXPLAIN QUERY PLAN {statement}", ())]
     assert plan == ["SEARCH sign_ups USING INDEX sign_ups_by_sweep_time (sweep_time<?)"]

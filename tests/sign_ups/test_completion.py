@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from tests.sign_ups.support import COMPLETE, HOUR, READY, Pending, begin, email_address
+from tests.store.sqlite import engine_of
 from tests.support import Clock, Service, document, read_error, refused, request_id, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as backend_pb
 from usermeta.backend.v1.user_pb2 import User
@@ -19,7 +20,7 @@ CALLERS = 50
 async def users_called(service: Service, name: str) -> int:
     """Return in how many users' rows a first name stands, of which a sign-up should make one."""
     store = service.server.app.store
-    rows = await store._fetch("SELECT count(*) FROM users WHERE first_name = ?", (name,))  # type: ignore[attr-defined]  # SQLite's
+    rows = await engine_of(store)._fetch("SELECT count(*) FROM users WHERE first_name = ?", (name,))
     return int(next(iter(rows))[0])
 
 

@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from tests.sign_ups.support import COMPLETE, READY, begin, email_address
+from tests.store.sqlite import engine_of
 from tests.support import DEADLINE, bearer, document, request_id, serving, settings
 from usermeta.backend.v1 import backend_service_pb2 as backend_pb
 from usermeta.backend.v1 import backend_service_pb2_grpc
@@ -88,5 +89,5 @@ async def test_a_death_at_any_step_leaves_one_user_or_none(tmp_path: Path, last:
         done = await asyncio.gather(*callers(service.channel, pending.id, tokens, STEPS.index(last)))
         assert {each.user.id for each in (*done, *acknowledged)} == {(await pending.known()).created_user_id}
         assert {each.user.first_name for each in done} == {name}
-        rows: Any = await service.server.app.store._fetch("SELECT id, unsafe_metadata FROM users", ())  # type: ignore[attr-defined]  # SQLite's
+        rows: Any = await engine_of(service.server.app.store)._fetch("SELECT id, unsafe_metadata FROM users", ())
         assert [tuple(row) for row in rows] == [(done[0].user.id, '{"a":1}')]

@@ -12,8 +12,8 @@ from tests.support import FRONTEND, Service, bearer, document, refused, request_
 from usermeta.backend.v1.sign_up_pb2 import SignUp as BackendSignUp
 from usermeta.frontend.v1 import frontend_service_pb2 as pb
 from usermeta.frontend.v1.sign_up_pb2 import SignUp
-from usermeta_server.core.documents import Json
-from usermeta_server.store.base import Reads, Transaction
+from usermeta_server.store.contract import Draft, Reads
+from usermeta_server.values import Json
 
 TOO_MUCH: Mapping[str, Mapping[str, Json]] = {
     "METADATA_TOO_LARGE": {"a": "x" * 8192},
@@ -110,10 +110,10 @@ async def test_a_sign_up_from_before_the_forms_of_today_is_mended_before_it_comp
     pending = await begin(service)
     store = service.server.app.store
 
-    def age(transaction: Transaction) -> None:
-        sign_up = transaction.sign_ups.get(pending.id)
+    def age(draft: Draft) -> None:
+        sign_up = draft.sign_ups.get(pending.id)
         assert sign_up is not None
-        transaction.sign_ups.put(pending.id, sign_up._replace(username="a\u00adda"))
+        draft.sign_ups.put(pending.id, sign_up._replace(username="a\u00adda"))
 
     await store.write(Reads(sign_ups=(pending.id,)), age)
     refusal = await refused(pending.complete(), "FIELD_INVALID")

@@ -13,16 +13,18 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.store.sqlite import engine_of
 from tests.support import settings
 from usermeta_server import policy
 from usermeta_server.app import App, open_app
 from usermeta_server.caller import ANONYMOUS, Audience, Caller, Identity, Principal, PrincipalKind
-from usermeta_server.core.documents import JsonObject, load
+from usermeta_server.core.documents import load
 from usermeta_server.core.metadata import MetadataWrite
 from usermeta_server.core.sign_ups import Completion
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import UsermetaError
 from usermeta_server.model import Actor, Document, Scope, ShownSignUp, User
+from usermeta_server.values import JsonObject
 
 BACKEND: Final = Caller(Audience.BACKEND, "any", Principal(PrincipalKind.SECRET_KEY, "key", scope=Scope.WRITE))
 
@@ -236,7 +238,7 @@ class SignUpMachine(RuleBasedStateMachine):
         """Nothing but a write ever changes a document of a user."""
         users = self.runner.run(self.app.store.users(list(self.people)))
         assert {user_id: _person(user) for user_id, user in users.items()} == self.people
-        rows: Any = self.runner.run(self.app.store._fetch("SELECT count(*) FROM users", ()))  # type: ignore[attr-defined]  # SQLite's
+        rows: Any = self.runner.run(engine_of(self.app.store)._fetch("SELECT count(*) FROM users", ()))
         assert next(iter(rows))[0] == len(self.people)
 
     @invariant()

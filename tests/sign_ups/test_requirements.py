@@ -60,11 +60,12 @@ def test_a_field_must_be_set(name: str, value: object) -> None:
 
 
 def test_paths_go_to_any_depth_and_quote_what_is_not_plain() -> None:
-    names = ['unsafe_metadata."terms.v2".at', 'unsafe_metadata.a."say \\"yes\\""']
+    names = ['unsafe_metadata."terms.v2".at', 'unsafe_metadata.a."say \\"yes\\""', r'unsafe_metadata."a\nb"']
     requirements = Requirements(names)
     assert requirements.missing(with_document({})) == tuple(names)
     assert requirements.missing(with_document({"terms": {"v2": {"at": 1}}, "a": ["say"]})) == tuple(names)
-    assert requirements.missing(with_document({"terms.v2": {"at": 1}, "a": {'say "yes"': 1}})) == ()
+    given = {"terms.v2": {"at": 1}, "a": {'say "yes"': 1}, "a\nb": 0}
+    assert requirements.missing(with_document(given)) == (), "a path is written as in a filter"
 
 
 def test_names_keep_their_order_and_stand_once() -> None:

@@ -1,11 +1,10 @@
 """The contract suite: which engines it runs on, and what its tests share.
 
-The suite is every test here that asks for `open_store`; it states the promises of `store.base`. An engine joins
-with one line in `ENGINES`.
+The suite is every test here that asks for `open_store`; it holds the promises that `store.contract` names. An engine
+joins with one line in `ENGINES`.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -13,15 +12,30 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import pytest
 
-from tests.support import DEADLINE
+from tests.support import DEADLINE, allowed
+from usermeta_server.clock import Clock, wall_clock
 from usermeta_server.core.profile import identifier, identifiers, identifiers_of
-from usermeta_server.core.users import claim, new_user
+from usermeta_server.core.revision import revise
+from usermeta_server.core.users import claim, erase, new_user
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
-from usermeta_server.model import Actor, Identifier, IdentifierKind, Scope, SecretKey, User
-from usermeta_server.store.base import Mutation, Reads, Store, Transaction
-from usermeta_server.store.sqlite import SqliteStore
-from usermeta_server.store.sqlite.connections import Writing
+from usermeta_server.model import (
+    Actor,
+    Change,
+    Identifier,
+    IdentifierKind,
+    IndexState,
+    MetadataIndex,
+    Scope,
+    SecretKey,
+    User,
+)
+from usermeta_server.store.condition import Cause
+from usermeta_server.store.contract import Committed, Draft, Mutation, Reads
+from usermeta_server.store.engine import Engine
+from usermeta_server.store.memory import MemoryEngine
+from usermeta_server.store.sqlite import SqliteEngine
+from usermeta_server.store.store import Store
 
 T = TypeVar("T")
 Write = tuple[Reads, Mutation[Any]]
@@ -36,8 +50,8 @@ class Moments:
     """The moments of an engine's work at which a test can step in; what it raises there, the engine meets."""
 
     def __init__(self) -> None:
-        """Begin without stepping in; the opener says how its engine fails."""
-        self.failure: Exception = OSError("the engine failed")
+        """Begin without stepping in."""
+        self.failure: Exception = EngineFailedError("the engine failed")
         self.before_commit: Callable[[], Awaitable[None]] = _go_on
         self.after_commit: Callable[[], Awaitable[None]] = _go_on
         self.after_read: Callable[[], Awaitable[None]] = _go_on
@@ -70,89 +84,137 @@ class Moments:
         setattr(self, moment, _go_on)
 
 
-class Engine(NamedTuple):
-    """An engine under test.
+class EngineFailedError(Exception):
+    """What a test lets an engine fail with, which then counts as an error of its disk."""
 
-    `open` opens the store that is in a folder, with a cache of so many bytes; its engine comes to the moments.
-    `opts_out` names tests that it does not take part in, each with the reason.
+
+class Stepped:
+    """An engine that comes to the moments of a test: everything else is the engine's own."""
+
+    def __init__(self, engine: Engine, moments: Moments) -> None:
+        """Step into an engine's work."""
+        self._engine = engine
+        self._moments = moments
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever the engine has
+        method = getattr(self._engine, name)
+        return self._reading(method) if name in _READING else method
+
+    def _reading(self, method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        async def read(*arguments: Any) -> T:  # noqa: ANN401  # the method's own
+            found = await method(*arguments)
+            await self._moments.after_read()
+            return found
+
+        return read
+
+    async def apply(self, draft: Draft, indexes: Sequence[MetadataIndex]) -> Sequence[Change]:
+        """Commit, between the moments before and after it."""
+        await self._moments.before_commit()
+        changes = await self._engine.apply(draft, indexes)
+        await self._moments.after_commit()
+        return changes
+
+    async def recover(self, cause: Cause) -> None:
+        """Recover, unless commits fail on."""
+        await self._moments.before_commit()
+        await self._engine.recover(cause)
+
+    def cause_of(self, error: Exception) -> Cause | None:
+        """Take the test's failure for one of the disk."""
+        return Cause.IO_ERROR if isinstance(error, EngineFailedError) else self._engine.cause_of(error)
+
+
+_READING: Final = frozenset({"read", "page", "user_by", "everything"})
+
+Opener = Callable[[], Awaitable[Engine]]
+"""Opens the engine of a test, with all that it had when it was closed."""
+
+
+class EngineUnderTest(NamedTuple):
+    """An engine that runs the suite.
+
+    `opener` returns what opens it in a folder. `opts_out` names tests that it does not take part in, with the reasons.
     """
 
-    open: Callable[[Path, int, Moments], Awaitable[Store]]
+    opener: Callable[[Path], Opener]
     opts_out: Mapping[str, str] = {}
 
 
-async def _open_sqlite(folder: Path, cache_bytes: int, moments: Moments) -> Store:
-    store = await SqliteStore.open(folder / "usermeta.db", cache_bytes=cache_bytes)
-    moments.failure = sqlite3.OperationalError("disk I/O error")
-    moments.failure.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-    fetch, open_writing = store._reading.execute_fetchall, store._open_writing
+def _memory(_: Path) -> Opener:
+    engine = MemoryEngine()
 
-    def step_into(writing: Writing) -> Writing:
-        commit = writing.connection.commit
+    async def opened() -> MemoryEngine:
+        return engine
 
-        async def committing() -> None:
-            await moments.before_commit()
-            await commit()
-            await moments.after_commit()
-
-        writing.connection.commit = committing  # type: ignore[method-assign]
-        return writing
-
-    async def reopening() -> Writing:
-        return step_into(await open_writing())
-
-    async def fetching(sql: str, parameters: Any = None) -> Any:  # noqa: ANN401  # as aiosqlite has it
-        rows = await fetch(sql, parameters)
-        await moments.after_read()
-        return rows
-
-    step_into(Writing(store._writing, store._batches))
-    store._open_writing = reopening
-    store._reading.execute_fetchall = fetching  # type: ignore[method-assign,assignment]
-    return store
+    return opened
 
 
-ENGINES: Final[Mapping[str, Engine]] = {
-    "sqlite": Engine(_open_sqlite),
+def _sqlite(folder: Path) -> Opener:
+    return lambda: SqliteEngine.open(folder / "usermeta.db")
+
+
+ENGINES: Final[Mapping[str, EngineUnderTest]] = {
+    "memory": EngineUnderTest(
+        _memory,
+        {"test_reads_after_the_end_are_refused_as_unavailable": "what is in memory can be read as long as it is there"},
+    ),
+    "sqlite": EngineUnderTest(_sqlite),
 }
 
 
 class OpenStore(Protocol):
     """Opens the store of a test, the same one each time, and closes it when its context is left."""
 
-    def __call__(self, *, cache_bytes: int = 1 << 20) -> AbstractAsyncContextManager[Store]:
-        """Open it with a cache of so many bytes."""
+    def __call__(self, *, cache_bytes: int = 1 << 20, clock: Clock = wall_clock) -> AbstractAsyncContextManager[Store]:
+        """Open it with a cache of so many bytes, and a clock."""
         ...
 
 
 # Writes
 
 
-def _stamp(transaction: Transaction) -> Stamp:
-    return Stamp(transaction.now, real=True, actor=Actor("test", "test"), request_id="")
+def _stamp(draft: Draft) -> Stamp:
+    return Stamp(draft.now, real=True, actor=Actor("test", "test"), request_id="")
 
 
 def saving(user_id: str, **fields: str) -> Write:
     """Return a write that makes a user or changes these fields, and returns the user after it."""
 
-    def change(transaction: Transaction) -> User:
-        user = transaction.users.get(user_id)
+    def change(draft: Draft) -> User:
+        user = draft.users.get(user_id)
         if user is None:
-            return new_user(transaction, _stamp(transaction), fields, user_id)
-        after = user._replace(version=transaction.next_version(), **fields)  # type: ignore[arg-type]  # texts only
-        transaction.users.put(user_id, after)
+            return new_user(draft, _stamp(draft), allowed("", fields), user_id)
+        after = user._replace(version=draft.next_version(), **fields)  # type: ignore[arg-type]  # texts only
+        draft.users.put(user_id, after)
         return after
 
     return Reads(users=(user_id,)), change
 
 
+def making(user_id: str) -> Write:
+    """Return a write that makes a user without a name, as CreateUser does."""
+    return Reads(users=(user_id,)), lambda draft: new_user(draft, _stamp(draft), allowed("", {}), user_id)
+
+
+def revising(user_id: str, **fields: str) -> Write:
+    """Return a write that changes fields and documents of a user, as updates and metadata writes do."""
+    write = allowed(user_id, fields)
+    return Reads(users=(user_id,)), lambda draft: revise(draft, _stamp(draft), existing(draft, user_id), write)
+
+
+def erasing(user_id: str) -> Write:
+    """Return a write that erases a user without a name, as DeleteUser does."""
+    return Reads(users=(user_id,)), lambda draft: erase(draft, _stamp(draft), existing(draft, user_id))
+
+
 def counting(user_id: str) -> Write:
     """Return a write that adds 1 to the number in a user's first name, and returns it."""
 
-    def change(transaction: Transaction) -> int:
-        user = transaction.users.get(user_id)
+    def change(draft: Draft) -> int:
+        user = draft.users.get(user_id)
         count = 1 + int(user.first_name if user else 0)
-        saving(user_id, first_name=str(count))[1](transaction)
+        saving(user_id, first_name=str(count))[1](draft)
         return count
 
     return Reads(users=(user_id,)), change
@@ -162,9 +224,9 @@ def creating(user_id: str, username: str) -> Write:
     """Return a write that makes a user with a name, as CreateUser does."""
     claimed = identifiers({"username": username})
 
-    def change(transaction: Transaction) -> User:
-        user = new_user(transaction, _stamp(transaction), {"username": username}, user_id)
-        claim(transaction, user, claimed)
+    def change(draft: Draft) -> User:
+        user = new_user(draft, _stamp(draft), allowed("", {"username": username}), user_id)
+        claim(draft, user, claimed)
         return user
 
     return Reads(users=(user_id,), identifiers=claimed), change
@@ -174,13 +236,13 @@ def renaming(user_id: str, username: str) -> Write:
     """Return a write that gives a user another name, as UpdateUser does."""
     claimed = identifiers({"username": username})
 
-    def change(transaction: Transaction) -> User:
-        user = existing(transaction, user_id)
-        after = user._replace(version=transaction.next_version(), username=username)
-        transaction.users.put(user_id, after)
-        claim(transaction, after, claimed)
+    def change(draft: Draft) -> User:
+        user = existing(draft, user_id)
+        after = user._replace(version=draft.next_version(), username=username)
+        draft.users.put(user_id, after)
+        claim(draft, after, claimed)
         for each in identifiers_of(user):
-            transaction.identifiers.put(each, None)
+            draft.identifiers.put(each, None)
         return after
 
     return Reads(users=(user_id,), identifiers=claimed), change
@@ -189,8 +251,8 @@ def renaming(user_id: str, username: str) -> Write:
 def keeping(key_id: str) -> Write:
     """Return a write that keeps a secret key."""
 
-    def change(transaction: Transaction) -> None:
-        transaction.secret_keys.put(key_id, SecretKey(key_id, "", (Scope.READ,), b"", transaction.now, 0, 0))
+    def change(draft: Draft) -> None:
+        draft.secret_keys.put(key_id, SecretKey(key_id, "", (Scope.READ,), b"", draft.now, 0, 0))
 
     return Reads(), change
 
@@ -198,18 +260,18 @@ def keeping(key_id: str) -> Write:
 def deleting(user_id: str) -> Write:
     """Return a write that deletes a user with its names, as DeleteUser does, and returns the write's version."""
 
-    def change(transaction: Transaction) -> int:
-        for each in identifiers_of(existing(transaction, user_id)):
-            transaction.identifiers.put(each, None)
-        transaction.users.put(user_id, None)
-        return transaction.next_version()
+    def change(draft: Draft) -> int:
+        for each in identifiers_of(existing(draft, user_id)):
+            draft.identifiers.put(each, None)
+        draft.users.put(user_id, None)
+        return draft.next_version()
 
     return Reads(users=(user_id,)), change
 
 
-def existing(transaction: Transaction, user_id: str) -> User:
+def existing(draft: Draft, user_id: str) -> User:
     """Return a user that must exist."""
-    user = transaction.users.get(user_id)
+    user = draft.users.get(user_id)
     assert user is not None
     return user
 
@@ -222,6 +284,36 @@ async def at_once(store: Store, moments: Moments, writes: Sequence[Write]) -> li
         tasks = await started(*(store.write(*write) for write in writes))
     await soon(other)
     return await soon(asyncio.gather(*tasks, return_exceptions=True))
+
+
+def indexing(path: tuple[str, ...]) -> Write:
+    """Return a write that begins an index on a path, as CreateMetadataIndex does."""
+
+    def change(draft: Draft) -> None:
+        index = MetadataIndex(path, draft.next_version(), IndexState.BUILDING, "")
+        draft.metadata_indexes.put(path, index)
+
+    return Reads(metadata_indexes=(path,)), change
+
+
+def unindexing(path: tuple[str, ...]) -> Write:
+    """Return a write that drops the index on a path."""
+    return Reads(metadata_indexes=(path,)), lambda draft: draft.metadata_indexes.put(path, None)
+
+
+class Recorder:
+    """A projection that keeps what it is told, or fails."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        """Begin with nothing."""
+        self.committed: list[Committed] = []
+        self._fails = fails
+
+    def apply(self, committed: Committed) -> None:
+        """Take in a commit."""
+        if self._fails:
+            raise RuntimeError("a projection failed")
+        self.committed.append(committed)
 
 
 # Waiting

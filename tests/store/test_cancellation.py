@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from tests.store.contract import Moments, OpenStore, Write, counting, saving, soon, started
-from usermeta_server.store.base import Reads, Transaction
+from usermeta_server.store.contract import Draft, Reads
 
 
 def pair(name: str) -> Write:
     """Return a write of rows in two tables."""
 
-    def change(transaction: Transaction) -> None:
-        saving(f"user_{name}", first_name=name)[1](transaction)
-        transaction.secrets.put(name, name.encode())
+    def change(draft: Draft) -> None:
+        saving(f"user_{name}", first_name=name)[1](draft)
+        draft.secrets.put(name, name.encode())
 
     return Reads(users=(f"user_{name}",)), change
 
@@ -48,9 +48,9 @@ def written(names: str) -> Write:
     """Return a write that returns which pairs are there, having seen that none is there by half."""
     user_ids = tuple(f"user_{name}" for name in names)
 
-    def look(transaction: Transaction) -> list[str]:
-        users = [transaction.users.get(user_id) for user_id in user_ids]
-        secrets = [transaction.secrets.get(name) for name in names]
+    def look(draft: Draft) -> list[str]:
+        users = [draft.users.get(user_id) for user_id in user_ids]
+        secrets = [draft.secrets.get(name) for name in names]
         assert [user and user.first_name for user in users] == [secret and secret.decode() for secret in secrets]
         return [user.first_name for user in users if user is not None]
 

@@ -1,8 +1,8 @@
 """Contract: reads are linearizable for each user, cache or not.
 
-What one read returned or one acknowledged write wrote, no later read goes back behind. Versions are in commit
-order, so the suite compares versions: whenever an operation begins, its floor is the highest version that any
-ended one has seen of that user.
+A later read never returns an older version than an earlier read returned, or than an acknowledged write made. The
+versions of a user are in commit order, so the suite compares versions: whenever an operation begins, its floor is the
+highest version that any ended one has seen of that user.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ import pytest
 
 from tests.store.contract import Moments, OpenStore, Write, creating, deleting, every_view, named, saving, soon, started
 from usermeta_server.model import User
-from usermeta_server.store.base import Reads, Store, Transaction
+from usermeta_server.store.contract import Draft, Reads
+from usermeta_server.store.store import Store
 
 CACHES: Final = {"no cache": 0, "room for two": 2500, "room for all": 1 << 20}
 
@@ -200,12 +201,12 @@ def _toggling(user_id: str, history: "History", *, delete: bool) -> Write:
     """Return a write that deletes a user if it is there and that is wanted, else saves it; returns its version."""
     name = named(user_id)
 
-    def change(transaction: Transaction) -> int:
-        if transaction.users.get(user_id) is None:
-            return _version(creating(user_id, user_id)[1](transaction))
+    def change(draft: Draft) -> int:
+        if draft.users.get(user_id) is None:
+            return _version(creating(user_id, user_id)[1](draft))
         if not delete:
-            return _version(saving(user_id)[1](transaction))
-        version = int(deleting(user_id)[1](transaction))
+            return _version(saving(user_id)[1](draft))
+        version = int(deleting(user_id)[1](draft))
         history.deletions[user_id].append(version)
         return version
 

@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 
 from tests.store.contract import creating, every_view, named, reason_of, recovered, saving, soon
+from tests.store.sqlite import engine_of, open_sqlite
 from tests.support import DEADLINE
 from usermeta_server.errors import OperatorError, Reason, UsermetaError
+from usermeta_server.store import store as store_module
 from usermeta_server.store.condition import Cause
-from usermeta_server.store.query import EVERYONE
-from usermeta_server.store.sqlite import SqliteStore, connections
-from usermeta_server.store.sqlite import store as store_module
+from usermeta_server.store.predicates import EVERYONE
+from usermeta_server.store.sqlite import connections
+from usermeta_server.store.sqlite import engine as engine_module
 from usermeta_server.store.sqlite.causes import cause_of
+from usermeta_server.store.store import Store
 
 
 @pytest.fixture
@@ -27,9 +30,9 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqliteStore]:
+async def opened(path: Path) -> AsyncIterator[Store]:
     """Open a store, and close it; where nothing can be written any more the end says so too."""
-    store = await SqliteStore.open(path)
+    store = await open_sqlite(path)
     try:
         yield store
     finally:
@@ -46,7 +49,7 @@ async def cause(call: Awaitable[object]) -> str:
     return caught.value.metadata["cause"]
 
 
-async def until(store: SqliteStore, expected: Cause) -> None:
+async def until(store: Store, expected: Cause) -> None:
     """Wait until a store is in a condition."""
     reached = asyncio.Event()
     store.condition.subscribe(lambda cause: reached.set() if cause is expected else None)
@@ -61,9 +64,9 @@ async def test_a_full_disk_is_said_until_there_is_room(path: Path, monkeypatch: 
     """A write that SQLite has no room for leaves nothing; the store reads on, and writes again by itself."""
     async with opened(path) as store:
         user = await store.write(*creating("user_a", "ada"))
-        ((pages,),) = await store._writing.execute_fetchall("PRAGMA page_count")
+        ((pages,),) = await engine_of(store)._writing.execute_fetchall("PRAGMA page_count")
         full = f"PRAGMA max_page_count = {pages}"
-        await store._writing.execute_fetchall(full)
+        await engine_of(store)._writing.execute_fetchall(full)
         with monkeypatch.context() as disk:
             disk.setattr(connections, "WRITER_PRAGMAS", (*connections.WRITER_PRAGMAS, full))
             large = saving("user_a", public_metadata="x" * 100_000)
@@ -96,7 +99,7 @@ async def test_a_damaged_database_says_to_restore_a_backup(path: Path, caplog: p
     async with opened(path) as store:
         await store.write(*creating("user_a", "ada"))
     damage(path, "users")
-    meetings: list[Callable[[SqliteStore], Awaitable[object]]] = [
+    meetings: list[Callable[[Store], Awaitable[object]]] = [
         lambda store: store.user("user_a"),
         lambda store: store.count_users(EVERYONE),
         lambda store: store.write(*saving("user_a")),
@@ -117,11 +120,11 @@ async def test_a_database_that_is_damaged_where_it_begins_is_not_opened(path: Pa
         await store.write(*creating("user_a", "ada"))
     damage(path, "state")
     with pytest.raises(OperatorError, match="restore a backup"):
-        await SqliteStore.open(path)
+        await open_sqlite(path)
     with path.open("r+b") as file:
         file.write(b"\0" * 16)
     with pytest.raises(OperatorError, match="restore a backup"):
-        await SqliteStore.open(path)
+        await open_sqlite(path)
 
 
 async def test_damage_that_a_fault_of_the_disk_left_is_found_before_anything_is_written(
@@ -133,12 +136,12 @@ async def test_damage_that_a_fault_of_the_disk_left_is_found_before_anything_is_
     damage(path, "sign_ups")
     async with opened(path) as store:
 
-        async def fail() -> None:
+        async def fail(*_: object) -> None:
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
             raise error
 
-        monkeypatch.setattr(store._writing, "commit", fail)
+        monkeypatch.setattr(engine_of(store)._writing, "executemany", fail)
         assert await cause(store.write(*saving("user_a"))) == "io_error"
         await until(store, Cause.DAMAGED)
         assert await cause(store.write(*saving("user_a"))) == "damaged"
@@ -189,9 +192,27 @@ async def test_a_file_that_is_replaced_ends_writing(path: Path, suffix: str) -> 
         assert found.username == user.username
 
 
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+async def test_a_file_that_is_emptied_ends_writing(path: Path, suffix: str) -> None:
+    """As a shell's `>` does it: what is written behind a hole would be acknowledged, and lost."""
+    async with opened(path) as store:
+        await store.write(*creating("user_a", "ada"))
+        os.truncate(path.with_name(path.name + suffix), 0)
+        assert await cause(store.write(*saving("user_a", first_name="Ada"))) == "replaced"
+
+
+async def test_a_log_that_another_process_empties_in_order_is_no_trouble(path: Path) -> None:
+    async with opened(path) as store:
+        await store.write(*creating("user_a", "ada"))
+        with closing(sqlite3.connect(path)) as other:
+            assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+            other.execute("VACUUM")
+        await store.write(*saving("user_b"))
+
+
 async def test_who_comes_after_removed_files_is_left_alone(path: Path) -> None:
     """An owner whose files were removed closes without touching those of the next one at the same path."""
-    earlier = await SqliteStore.open(path)
+    earlier = await open_sqlite(path)
     await earlier.write(*saving("user_a"))
     for suffix in ("", "-wal", "-shm", ".lock"):
         path.with_name(path.name + suffix).unlink()
@@ -226,7 +247,7 @@ async def test_a_database_with_two_names_is_refused(path: Path, tmp_path: Path) 
     os.link(path, tmp_path / "other.db")
     for name in (path, tmp_path / "other.db"):
         with pytest.raises(OperatorError, match="another name"):
-            await SqliteStore.open(name)
+            await open_sqlite(name)
 
 
 # The end
@@ -234,15 +255,15 @@ async def test_a_database_with_two_names_is_refused(path: Path, tmp_path: Path) 
 
 async def test_who_reads_from_the_log_holds_up_neither_writes_nor_the_end(path: Path) -> None:
     """Emptying the log does not wait for them, however long a write may wait for the lock."""
-    store = await SqliteStore.open(path, lock_seconds=60)
+    store = await open_sqlite(path, lock_seconds=60)
     await store.write(*saving("user_a"))
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN")
         assert other.execute("SELECT count(*) FROM users").fetchone() == (1,)
         await store.write(*saving("user_b"))
-        store._erasing = True
+        engine_of(store)._erasing = True
         await soon(store.sweep())
-        assert store._erasing
+        assert engine_of(store)._erasing
         await soon(store.write(*saving("user_c")))
         await soon(store.close())
 
@@ -250,9 +271,10 @@ async def test_who_reads_from_the_log_holds_up_neither_writes_nor_the_end(path: 
 @pytest.mark.parametrize("part", ["_writer", "_reading", "_search", "_writing"])
 async def test_closing_goes_on_when_a_part_of_it_fails(path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     """The error is raised, but no thread is left, and the database is free for the next owner."""
-    store = await SqliteStore.open(path)
+    store = await open_sqlite(path)
     await store.write(*saving("user_a"))
-    closing_part = getattr(store, part).close
+    whole = store if part == "_writer" else engine_of(store)
+    closing_part = getattr(whole, part).close
     closed = asyncio.Event()
 
     async def close_and_fail() -> None:
@@ -260,8 +282,11 @@ async def test_closing_goes_on_when_a_part_of_it_fails(path: Path, monkeypatch: 
         closed.set()
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(getattr(store, part), "close", close_and_fail)
-    threads = [each._thread for each in (store._reading, store._writing, *store._search._connections)]
+    monkeypatch.setattr(getattr(whole, part), "close", close_and_fail)
+    threads = [
+        each._thread
+        for each in (engine_of(store)._reading, engine_of(store)._writing, *engine_of(store)._search._connections)
+    ]
     assert await reason_of(store.close()) is Reason.STORE_UNAVAILABLE
     assert closed.is_set()
     for thread in threads:
@@ -281,9 +306,9 @@ async def test_a_last_checkpoint_that_fails_is_raised_and_the_rest_is_done(
         error.sqlite_errorcode = sqlite3.SQLITE_FULL
         raise error
 
-    store = await SqliteStore.open(path)
+    store = await open_sqlite(path)
     await store.write(*saving("user_a"))
-    monkeypatch.setattr(store_module, "empty_log", fail)
+    monkeypatch.setattr(engine_module, "empty_log", fail)
     assert await cause(store.close()) == "disk_full"
     (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert "closing the store failed" in record.getMessage()

@@ -10,6 +10,7 @@ import pytest
 from tests.store.contract import (
     Moments,
     OpenStore,
+    Recorder,
     counting,
     creating,
     every_view,
@@ -25,8 +26,8 @@ from tests.store.contract import (
 from usermeta_server.errors import Reason
 from usermeta_server.model import RememberedRequest, RequestKey, Scope, SecretKey
 from usermeta_server.store import writer
-from usermeta_server.store.base import Reads, Transaction
 from usermeta_server.store.condition import Cause
+from usermeta_server.store.contract import Draft, Reads
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
@@ -91,20 +92,25 @@ async def test_what_a_commit_of_unknown_outcome_wrote_is_told(
     open_store: OpenStore, moments: Moments, failure: Exception
 ) -> None:
     """Listeners hear of it once, before what comes after it, whether or not the engine knows what went wrong."""
-    heard: list[str] = []
-    keys: list[str] = []
+    recorder = Recorder()
+
+    def heard() -> list[str]:
+        return [change.user_id for each in recorder.committed for change in each.changes]
+
+    def keys() -> list[str]:
+        return [key for each in recorder.committed for key in each.secret_keys]
+
     async with open_store() as store:
-        store.subscribe(lambda changes: heard.extend(change.user_id for change in changes))
-        store.subscribe_to_keys(lambda key: keys.append(key.id))
+        store.subscribe(recorder)
         await store.write(*saving("user_a"))
         moments.failure = failure
         with moments.fail("after_commit"):
             tasks = await started(store.write(*saving("user_b")), store.write(*keeping("key_1")))
             assert [await reason_of(task) for task in tasks] == [Reason.STORE_UNAVAILABLE] * 2
-        assert (heard, keys) == (["user_a"], [])
+        assert (heard(), keys()) == (["user_a"], [])
         await recovered(store)
         await store.write(*saving("user_c"))
-        assert (heard, keys) == (["user_a", "user_b", "user_c"], ["key_1"])
+        assert (heard(), keys()) == (["user_a", "user_b", "user_c"], ["key_1"])
 
 
 async def test_no_version_is_given_out_twice(open_store: OpenStore, moments: Moments) -> None:
@@ -153,17 +159,16 @@ async def test_a_read_that_fails_is_store_unavailable(open_store: OpenStore, mom
         assert await every_view(store, user) == [user, user, user, None]
 
 
-async def test_a_listener_that_fails_fails_no_write(open_store: OpenStore, caplog: pytest.LogCaptureFixture) -> None:
-    """The write stands by then; that the listener failed is logged."""
-
-    def fail(_: object) -> None:
-        raise RuntimeError
-
+async def test_a_projection_that_fails_fails_no_write(open_store: OpenStore, caplog: pytest.LogCaptureFixture) -> None:
+    """The write stands by then, and others follow it; that the projection failed is logged."""
+    recorder = Recorder()
     async with open_store() as store:
-        store.subscribe_to_keys(fail)
+        store.subscribe(Recorder(fails=True))
+        store.subscribe(recorder)
         key = SecretKey("key_1", "", (Scope.READ,), b"", 1, 0, 0)
-        await soon(store.write(Reads(), lambda transaction: transaction.secret_keys.put(key.id, key)))
+        await soon(store.write(Reads(), lambda draft: draft.secret_keys.put(key.id, key)))
         assert list(await soon(store.secret_keys())) == [key]
+        assert [each.secret_keys for each in recorder.committed] == [{key.id: key}]
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
@@ -218,13 +223,13 @@ async def test_sweeping_deletes_expired_requests_only_a_few_at_a_time(open_store
     expired = [RequestKey("secret_key:key_1", f"old {number}") for number in range(25)]
     current = RequestKey("secret_key:key_1", "new")
 
-    def change(transaction: Transaction) -> None:
+    def change(draft: Draft) -> None:
         for key in (*expired, current):
-            expire_time = transaction.now + 3_600_000_000 if key == current else transaction.now - 1
-            transaction.requests.put(key, RememberedRequest("/method", b"digest", "user_a", expire_time))
+            expire_time = draft.now + 3_600_000_000 if key == current else draft.now - 1
+            draft.requests.put(key, RememberedRequest("/method", b"digest", "user_a", expire_time))
 
-    def kept(transaction: Transaction) -> list[RequestKey]:
-        return [key for key in (*expired, current) if transaction.requests.get(key) is not None]
+    def kept(draft: Draft) -> list[RequestKey]:
+        return [key for key in (*expired, current) if draft.requests.get(key) is not None]
 
     async with open_store() as store:
         user = await store.write(*creating("user_a", "ada"))

@@ -4,7 +4,7 @@ import asyncio
 
 from tests.store.contract import Moments, OpenStore, creating, deleting, every_view, named, saving, soon, started
 from usermeta_server.model import Scope, SecretKey, SigningKey
-from usermeta_server.store.base import Reads, Transaction
+from usermeta_server.store.contract import Draft, Reads
 
 
 async def test_what_does_not_exist_is_none(open_store: OpenStore) -> None:
@@ -85,9 +85,9 @@ async def test_secret_keys_come_in_pages_in_the_order_of_their_ids(open_store: O
     """Each page begins after the last id of the one before."""
     keys = [SecretKey(f"key_{name}", name, (Scope.READ,), b"digest", 1, 0, 0) for name in "badce"]
 
-    def change(transaction: Transaction) -> None:
+    def change(draft: Draft) -> None:
         for key in keys:
-            transaction.secret_keys.put(key.id, key)
+            draft.secret_keys.put(key.id, key)
 
     async with open_store() as store:
         await store.write(Reads(), change)
@@ -102,9 +102,9 @@ async def test_signing_keys_come_newest_first(open_store: OpenStore) -> None:
     """Whatever their ids are."""
     keys = [SigningKey("sign_b", "PEM", 2), SigningKey("sign_c", "PEM", 3), SigningKey("sign_a", "PEM", 1)]
 
-    def change(transaction: Transaction) -> None:
+    def change(draft: Draft) -> None:
         for key in keys:
-            transaction.signing_keys.put(key.id, key)
+            draft.signing_keys.put(key.id, key)
 
     async with open_store() as store:
         await store.write(Reads(), change)

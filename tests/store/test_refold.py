@@ -10,8 +10,8 @@ import pytest
 
 from tests.old_folds import OLD, Row, make_old
 from tests.store.contract import creating, deleting
+from tests.store.sqlite import open_sqlite
 from usermeta_server.errors import UnreachableError
-from usermeta_server.store.sqlite import SqliteStore
 from usermeta_server.store.sqlite.refold import FUNCTIONS
 from usermeta_server.unicode import FOLD_VERSION
 
@@ -36,7 +36,7 @@ def usernames(path: Path) -> Mapping[str, str]:
 
 
 async def reopen(path: Path) -> None:
-    await (await SqliteStore.open(path)).close()
+    await (await open_sqlite(path)).close()
 
 
 KEPT = {
@@ -80,7 +80,7 @@ async def test_a_store_of_this_fold_is_left_alone(path: Path, caplog: pytest.Log
 async def test_a_later_refold_takes_nothing_from_who_has_it_by_then(path: Path) -> None:
     """A name that its owner gave up was free: whoever took it keeps it, though another with that text is older."""
     await make_old(path)
-    store = await SqliteStore.open(path)
+    store = await open_sqlite(path)
     await store.write(*deleting("user_9"))
     await store.write(*creating("user_new", "admin"))
     await store.close()
@@ -91,7 +91,7 @@ async def test_a_later_refold_takes_nothing_from_who_has_it_by_then(path: Path) 
 
 async def test_a_name_that_is_free_goes_to_the_first_whose_text_it_is(path: Path) -> None:
     await make_old(path)
-    store = await SqliteStore.open(path)
+    store = await open_sqlite(path)
     await store.write(*deleting("user_9"))
     await store.close()
     rows(path, "UPDATE folding SET version = 'another'")
@@ -110,7 +110,7 @@ async def test_a_refold_that_fails_leaves_all_as_it_was(path: Path, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setitem(FUNCTIONS, "fold_email_address", fail)
         with pytest.raises(UnreachableError, match="cannot use it"):
-            await SqliteStore.open(path)
+            await open_sqlite(path)
     assert held(path) == before
     await reopen(path)
     assert held(path) == KEPT

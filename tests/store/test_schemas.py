@@ -16,15 +16,16 @@ from typing import Any, Final
 import pytest
 
 from tests.store.contract import saving
+from tests.store.sqlite import open_sqlite
 from usermeta_server.app import open_app
 from usermeta_server.core.profile import identifiers_of
 from usermeta_server.errors import OperatorError
-from usermeta_server.model import Document, RequestKey, Scope
+from usermeta_server.model import BEGINNING, Document, RequestKey, Scope
 from usermeta_server.settings import ServerSettings
-from usermeta_server.store.base import Reads
-from usermeta_server.store.query import Comparison, DocumentPath, Operator
-from usermeta_server.store.sqlite import SqliteStore
+from usermeta_server.store.contract import Reads
+from usermeta_server.store.predicates import Comparison, DocumentPath, Operator
 from usermeta_server.store.sqlite.migrate import migrations
+from usermeta_server.store.store import Store
 
 FOLDER: Final = Path(__file__).parent / "schemas"
 DUMPS: Final[Mapping[int, Path]] = {int(file.stem): file for file in sorted(FOLDER.glob("*.sql"))}
@@ -55,8 +56,8 @@ def load(path: Path, schema: int) -> None:
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqliteStore]:
-    store = await SqliteStore.open(path)
+async def opened(path: Path) -> AsyncIterator[Store]:
+    store = await open_sqlite(path)
     try:
         yield store
     finally:
@@ -124,7 +125,7 @@ async def test_what_was_acknowledged_is_the_same_after_the_way_up(path: Path, sc
             (old["secret_keys"], {key.id: key for key in await store.secret_keys()}),
             (old["signing_keys"], {key.id: key for key in await store.signing_keys()}),
             (old["sign_ups"], {each.id: each for each in await store.sign_ups("", 1000)}),
-            (old["changes"], {each.id: each for each in await store.changes_after(0, 1000)}),
+            (old["changes"], {each.id: each for each in await store.changes_after(BEGINNING, 1000)}),
         ]
         for before, after in pairs:
             assert [row["id"] for row in before] == list(after)
@@ -145,16 +146,16 @@ async def test_what_was_acknowledged_is_the_same_after_the_way_up(path: Path, sc
         assert (await store.write(*saving("user_new"))).version > max(versions)
 
 
-async def compare_transaction(store: SqliteStore, old: Mapping[str, Rows]) -> None:
+async def compare_transaction(store: Store, old: Mapping[str, Rows]) -> None:
     """See that a transaction finds the requests that were remembered, and the store's own secrets."""
     requests = {RequestKey(row["principal"], row["request_id"]): row for row in old["requests"]}
     secrets = {row["name"]: row["value"] for row in old["secrets"]}
     reads = Reads(requests=tuple(requests), secrets=tuple(secrets))
     found = await store.write(
         reads,
-        lambda transaction: (
-            {key: transaction.requests.get(key) for key in requests},
-            {name: transaction.secrets.get(name) for name in secrets},
+        lambda draft: (
+            {key: draft.requests.get(key) for key in requests},
+            {name: draft.secrets.get(name) for name in secrets},
         ),
     )
     assert found[1] == secrets
@@ -163,10 +164,10 @@ async def compare_transaction(store: SqliteStore, old: Mapping[str, Rows]) -> No
             assert is_now == was, (key, name)
 
 
-async def compare_history(store: SqliteStore, changes: Rows) -> None:
+async def compare_history(store: Store, changes: Rows) -> None:
     """See that each change says what the user was after it, column by column."""
     for row in changes:
-        change = await store.find_change(row["id"])
+        change = await store.find_change(row["user_id"], row["id"])
         assert change is not None
         state = json.loads(row["state"]) if row["state"] else []
         assert list(change.after or ())[: len(state)] == state
@@ -247,7 +248,7 @@ async def test_without_a_whole_copy_the_schema_stays_as_it_is(
     with monkeypatch.context() as disk:
         disk.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=kind))
         with pytest.raises(OperatorError, match=said) as caught:
-            await SqliteStore.open(path)
+            await open_sqlite(path)
     assert f"stays at schema {OLDER[-1]}" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert contents(path) == before

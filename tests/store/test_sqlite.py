@@ -14,24 +14,25 @@ import aiosqlite
 import pytest
 
 from tests.store.contract import Write, creating, existing, reason_of, saving
-from tests.support import USER, Clock
+from tests.store.sqlite import engine_of, open_sqlite
+from tests.support import USER, Clock, allowed
 from usermeta_server.clock import wall_clock
-from usermeta_server.core.revision import tombstone_of
-from usermeta_server.core.users import new_user
+from usermeta_server.core.users import erase, new_user
 from usermeta_server.errors import OperatorError, Reason
 from usermeta_server.ids import Stamp
-from usermeta_server.model import REMEMBERED_FOR, SECOND, Actor, RememberedRequest, RequestKey, User
-from usermeta_server.store.base import Reads, Transaction
-from usermeta_server.store.sqlite import SqliteStore, connections
+from usermeta_server.model import BEGINNING, REMEMBERED_FOR, SECOND, Actor, RememberedRequest, RequestKey, User
+from usermeta_server.store.contract import Draft, Reads
+from usermeta_server.store.sqlite import connections
 from usermeta_server.store.sqlite.migrate import Migration, migrations
+from usermeta_server.store.store import Store
 
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from usermeta_server.store.sqlite import SqliteStore
+from usermeta_server.store.sqlite import SqliteEngine
 
 async def main():
-    await SqliteStore.open(Path(sys.argv[1]))
+    await SqliteEngine.open(Path(sys.argv[1]))
     print("open", flush=True)
     sys.stdin.read()
 
@@ -46,8 +47,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def opened(path: Path, clock: Callable[[], int] = wall_clock) -> AsyncIterator[SqliteStore]:
-    store = await SqliteStore.open(path, clock=clock)
+async def opened(path: Path, clock: Callable[[], int] = wall_clock) -> AsyncIterator[Store]:
+    store = await open_sqlite(path, clock=clock)
     try:
         yield store
     finally:
@@ -57,7 +58,7 @@ async def opened(path: Path, clock: Callable[[], int] = wall_clock) -> AsyncIter
 async def refusal(path: Path) -> str:
     """Return why a database is not opened: one line for the operator."""
     with pytest.raises(OperatorError) as caught:
-        await SqliteStore.open(path)
+        await open_sqlite(path)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -182,7 +183,7 @@ async def test_closing_leaves_one_whole_file(path: Path) -> None:
 async def test_a_sweep_that_fails_is_store_unavailable(path: Path) -> None:
     """As every other method of a store."""
     async with opened(path) as store:
-        await store._writing.execute_fetchall("ALTER TABLE requests RENAME TO elsewhere")
+        await engine_of(store)._writing.execute_fetchall("ALTER TABLE requests RENAME TO elsewhere")
         assert await reason_of(store.sweep()) is Reason.STORE_UNAVAILABLE
 
 
@@ -193,7 +194,7 @@ async def test_the_time_that_orders_does_not_go_back_with_the_clock_and_the_othe
         user = await store.write(*creating("user_a", "ada"))
         clock.turn(-3600)
         for _ in range(2):
-            now, wall = await store.write(Reads(), lambda transaction: (transaction.now, transaction.wall))
+            now, wall = await store.write(Reads(), lambda draft: (draft.now, draft.wall))
             assert now == user.create_time
             assert wall <= clock() <= store.wall_time() < now
             assert 0 < store.clock_behind() <= 3600 * SECOND
@@ -298,25 +299,24 @@ async def test_what_a_store_of_before_versions_has_stays_right(path: Path) -> No
         connection.commit()
     async with opened(path) as store:
         assert await store.user(USER.id) == USER._replace(create_version=0)
-        (change,) = await store.changes_after(0, 10)
+        (change,) = await store.changes_after(BEGINNING, 10)
         assert change.after == USER._replace(create_version=0)
         signed_up = {each.id: each.created_user_id for each in await store.sign_ups("", 10)}
         assert signed_up == {"signup_own": USER.id, "signup_of_the_last": ""}
-        again, erased = await store.write(*erasing(USER.id)), "SELECT outcome FROM requests ORDER BY number"
+        again, erased = await store.write(*replacing(USER.id)), "SELECT outcome FROM requests ORDER BY number"
         assert again.create_version > 0
         assert execute(path, erased) == [("1700000000",), (with_quote,)]
         assert await store.user(USER.id) == again
 
 
-def erasing(user_id: str) -> Write:
+def replacing(user_id: str) -> Write:
     """Return a write that erases a user and makes another with its id, and returns that."""
 
-    def change(transaction: Transaction) -> User:
-        stamp = Stamp(transaction.now, real=True, actor=Actor("test", "test"), request_id="")
-        user = existing(transaction, user_id)
-        transaction.users.put(user_id, None)
-        transaction.record(tombstone_of(stamp, user, transaction.next_version()))
-        return new_user(transaction, stamp, {}, user_id)
+    def change(draft: Draft) -> User:
+        stamp = Stamp(draft.now, real=True, actor=Actor("test", "test"), request_id="")
+        user = existing(draft, user_id)
+        erase(draft, stamp, user)
+        return new_user(draft, stamp, allowed("", {}), user_id)
 
     return Reads(users=(user_id,)), change
 
@@ -325,7 +325,7 @@ async def test_a_user_that_is_made_again_at_the_same_time_is_kept_as_another(pat
     """What never changes of a user is written of one that takes the place of another."""
     async with opened(path, lambda: SECOND) as store:
         first = await store.write(*creating("user_a", "ada"))
-        again = await store.write(*erasing("user_a"))
+        again = await store.write(*replacing("user_a"))
         assert again.create_time == first.create_time
         assert again.create_version > first.create_version
     async with opened(path) as store:
@@ -337,9 +337,9 @@ async def test_requests_that_a_clock_ahead_let_live_longer_hold_up_no_others(pat
     clock, day = Clock(), REMEMBERED_FOR // SECOND
 
     def remember(name: str) -> Write:
-        def change(transaction: Transaction) -> None:
-            request = RememberedRequest("/m", b"d", "", transaction.wall + REMEMBERED_FOR)
-            transaction.requests.put(RequestKey("key", name), request)
+        def change(draft: Draft) -> None:
+            request = RememberedRequest("/m", b"d", "", draft.wall + REMEMBERED_FOR)
+            draft.requests.put(RequestKey("key", name), request)
 
         return Reads(), change
 

@@ -28,7 +28,8 @@ from usermeta_server.model import (
     SecretKey,
     SigningKey,
 )
-from usermeta_server.store.base import Reads, Store, Transaction
+from usermeta_server.store.contract import Draft, Reads
+from usermeta_server.store.store import Store
 
 NAME = named("ada")
 REQUEST = RequestKey("secret_key:key_1", "5f0c4f0e-8d2b-4f5c-9a55-0d8f1c1f2a3b")
@@ -47,7 +48,7 @@ def declared(table: str, key: Any) -> Reads:  # noqa: ANN401  # a key of any tab
 
 
 async def row(store: Store, table: str, key: Any) -> Any:  # noqa: ANN401  # a row of any table
-    return await soon(store.write(declared(table, key), lambda transaction: transaction.tables[table].get(key)))
+    return await soon(store.write(declared(table, key), lambda draft: draft.tables[table].get(key)))
 
 
 class PlannedError(Exception):
@@ -74,10 +75,10 @@ async def test_a_mutation_that_raises_leaves_nothing_and_harms_nobody(
     """Of three writes that wait together one raises after it has put a row into every table: the others stand."""
     error = PlannedError()
 
-    def fail(transaction: Transaction) -> None:
+    def fail(draft: Draft) -> None:
         for table, (key, value) in ROWS.items():
-            transaction.tables[table].put(key, value)
-        counting("user_a")[1](transaction)
+            draft.tables[table].put(key, value)
+        counting("user_a")[1](draft)
         raise error
 
     writes = [counting("user_a"), counting("user_a")]
@@ -117,10 +118,10 @@ async def test_names_can_change_hands_within_a_batch(open_store: OpenStore, mome
 async def test_users_can_swap_names_in_one_write(open_store: OpenStore) -> None:
     """One mutation hands two names across."""
 
-    def swap(transaction: Transaction) -> None:
+    def swap(draft: Draft) -> None:
         for user_id, name in (("user_a", "bob"), ("user_b", "ada")):
-            saving(user_id, username=name)[1](transaction)
-            transaction.identifiers.put(named(name), user_id)
+            saving(user_id, username=name)[1](draft)
+            draft.identifiers.put(named(name), user_id)
 
     async with open_store() as store:
         await store.write(*creating("user_a", "ada"))
@@ -135,12 +136,12 @@ async def test_undeclared_reads_are_lookup_errors(open_store: OpenStore, table: 
     """A mutation that looks at a key it did not declare fails, in each table."""
     async with open_store() as store:
         with pytest.raises(LookupError):
-            await store.write(Reads(), lambda transaction: transaction.tables[table].get("undeclared"))
+            await store.write(Reads(), lambda draft: draft.tables[table].get("undeclared"))
 
 
 async def test_undeclared_reads_are_lookup_errors_in_company_too(open_store: OpenStore, moments: Moments) -> None:
     """It makes no difference that another write of the batch declared the key."""
-    undeclared = (Reads(), lambda transaction: transaction.users.get("user_a"))
+    undeclared = (Reads(), lambda draft: draft.users.get("user_a"))
     async with open_store() as store:
         _, error = await at_once(store, moments, [saving("user_a"), undeclared])
         assert isinstance(error, LookupError)
@@ -200,10 +201,10 @@ async def test_acknowledged_users_survive_reopening(open_store: OpenStore) -> No
 async def test_flags_and_large_times_survive_reopening(open_store: OpenStore) -> None:
     """Booleans come back as booleans, times to the microsecond."""
 
-    def change(transaction: Transaction) -> Any:  # noqa: ANN401  # a User
-        user = creating("user_a", "ada")[1](transaction)
+    def change(draft: Draft) -> Any:  # noqa: ANN401  # a User
+        user = creating("user_a", "ada")[1](draft)
         user = user._replace(banned=True, email_address_verified=True, create_time=2**53 + 1)
-        transaction.users.put("user_a", user)
+        draft.users.put("user_a", user)
         return user
 
     async with open_store() as store:
@@ -221,12 +222,12 @@ async def test_rows_survive_reopening_until_deleted(open_store: OpenStore, table
     """A row of each table is there after it was written, replaced, and the store reopened; deleted, it is not."""
     key, value = ROWS[table]
     async with open_store() as store:
-        await store.write(Reads(), lambda transaction: transaction.tables[table].put(key, value))
-        await store.write(Reads(), lambda transaction: transaction.tables[table].put(key, value))
+        await store.write(Reads(), lambda draft: draft.tables[table].put(key, value))
+        await store.write(Reads(), lambda draft: draft.tables[table].put(key, value))
         assert await row(store, table, key) == value
     async with open_store() as store:
         assert await row(store, table, key) == value
-        await store.write(Reads(), lambda transaction: transaction.tables[table].put(key, None))
+        await store.write(Reads(), lambda draft: draft.tables[table].put(key, None))
         assert await row(store, table, key) is None
     async with open_store() as store:
         assert await row(store, table, key) is None
@@ -275,6 +276,6 @@ async def test_versions_strictly_increase(open_store: OpenStore, moments: Moment
 async def test_time_is_in_microseconds_and_never_goes_back(open_store: OpenStore) -> None:
     """Later batches do not have earlier times, and times are of this century."""
     async with open_store() as store:
-        times = [await store.write(Reads(), lambda transaction: transaction.now) for _ in range(20)]
+        times = [await store.write(Reads(), lambda draft: draft.now) for _ in range(20)]
     assert times == sorted(times)
     assert 946_684_800_000_000 < times[0] < 4_102_444_800_000_000

@@ -10,7 +10,7 @@ from usermeta_server.admission.call import Call, Forwarded
 from usermeta_server.admission.drain import Drain
 from usermeta_server.admission.limits import Lane, Limits
 from usermeta_server.admission.observers import EndedCall, Observers
-from usermeta_server.admission.settle import is_cancelled_by_caller, settle
+from usermeta_server.admission.settle import has_left, settle
 from usermeta_server.caller import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.lru import LruMap
@@ -147,10 +147,10 @@ class Admission:
                 raise UsermetaError(Reason.SHUTTING_DOWN)  # noqa: TRY301  # told as every other error is
             self._credentials.check(call.caller.principal)
             response = await handle(body, call)
-        except (Exception, asyncio.CancelledError) as error:
-            if is_cancelled_by_caller(error):
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
+            if has_left(error):
                 self._end(call, "CANCELLED", None)
-                raise
+                raise asyncio.CancelledError from None
             told = settle(error, call.caller.method)
             self._end(call, told.reason.status, told.reason)
             if limits is not None and lane is not None:

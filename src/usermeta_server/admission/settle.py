@@ -25,7 +25,13 @@ def settle(error: BaseException, method: str) -> UsermetaError:
     return told
 
 
-def is_cancelled_by_caller(error: BaseException) -> bool:
-    """Tell whether the transport ended a call's task; a cancellation that its handler raised is a fault of ours."""
+class CallerLeftError(Exception):
+    """A transport cannot send to a caller any more, and is about to cancel the call."""
+
+
+def has_left(error: BaseException) -> bool:
+    """Tell whether an error means that the caller has left; a cancellation that a handler raised is a fault of ours."""
+    if isinstance(error, CallerLeftError):
+        return True
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -14,6 +14,7 @@ from usermeta_server.caller import Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import new_id
 from usermeta_server.model import SecretKey
+from usermeta_server.store.contract import Committed
 
 _TOKEN: Final = re.compile(r"sk_([0-9a-v]{26})_([A-Za-z0-9_-]{43})", re.ASCII)
 
@@ -38,7 +39,7 @@ def _digest(secret: str) -> bytes:
 
 
 class KeyRing:
-    """All secret keys, in memory: a store has few of them, and every call of a backend needs one."""
+    """All secret keys, in memory, a projection of the store: it has few, and every call of a backend needs one."""
 
     def __init__(self, keys: Iterable[SecretKey]) -> None:
         """Hold these keys."""
@@ -58,6 +59,12 @@ class KeyRing:
     def lasting_admins(self) -> tuple[str, ...]:
         """Return the ids of the keys for everything that never expire and are not revoked."""
         return tuple(key.id for key in self._keys.values() if key.is_lasting_admin)
+
+    def apply(self, committed: Committed) -> None:
+        """See `contract.Projection`."""
+        for key in committed.secret_keys.values():
+            if key is not None:
+                self.put(key)
 
     def put(self, key: SecretKey) -> None:
         """Hold a key as it is now."""

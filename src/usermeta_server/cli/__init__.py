@@ -28,6 +28,10 @@ Exit codes:
 """
 
 
+_STDERR = 2
+"""The last of the descriptors of standard streams."""
+
+
 class _ReaderGoneError(Exception):
     """Nobody reads the output any more. No OSError: click would end the program for those, and call it a fault."""
 
@@ -58,9 +62,11 @@ for command in (serve, keys, token, users, indexes, watch, history, relay):
 
 def main() -> None:
     """Run the command line; whatever goes wrong is told in a line or a few, and by the exit code."""
+    _fill_descriptors()
     try:
         code = usermeta(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except click.exceptions.Abort:
         code = ExitCode.BROKEN_OFF
     except click.ClickException as error:
@@ -78,6 +84,13 @@ def main() -> None:
         code = _told(f"a fault of this program: {type(error).__name__}: {error}", ExitCode.FAULT)
     if code:
         sys.exit(code)
+
+
+def _fill_descriptors() -> None:
+    """Open those of the standard streams that the caller closed, so that no file or socket of ours is taken for one."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(opened)
 
 
 def _told(text: str, code: ExitCode) -> ExitCode:

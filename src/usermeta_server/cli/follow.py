@@ -19,7 +19,7 @@ from usermeta_server.errors import OperatorError
 
 if TYPE_CHECKING:
     from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs
-    from usermeta_server.core.documents import Json
+    from usermeta_server.values import Json
 
 _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 """What may be over the next time: the server restarts, or it cut off a watcher that was too slow."""

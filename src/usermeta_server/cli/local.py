@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 import grpc
 
@@ -22,8 +22,7 @@ from usermeta_server.errors import UnreachableError, UsermetaError
 from usermeta_server.policy import ProfileAudience
 from usermeta_server.services.backend import BackendService
 from usermeta_server.services.rpc import methods_of
-from usermeta_server.services.streams import Send
-from usermeta_server.settings import ServerSettings
+from usermeta_server.settings import MEMORY, ServerSettings
 from usermeta_server.status import to_status
 from usermeta_server.store.sqlite.ownership import DatabaseOwnedError
 
@@ -54,6 +53,8 @@ async def local(settings: ServerSettings, *, make_store: bool = False) -> AsyncI
 
 
 def _is_there(database: Path) -> bool:
+    if database == MEMORY:
+        return False
     try:
         return database.stat().st_size > 0
     except (FileNotFoundError, NotADirectoryError):
@@ -77,13 +78,21 @@ def _no_peer() -> str:
     return ""
 
 
+Send: TypeAlias = Callable[[bytes], Awaitable[None]]
+"""Where one response goes."""
+
+
 class _Responses(NamedTuple):
     """Where the responses of a call that streams go."""
 
-    send: Send
+    put: Send
 
     async def begin(self) -> None:
         """Do nothing: nobody waits for headers here."""
+
+    async def send(self, response: bytes) -> None:
+        """Put a response where the caller takes it from."""
+        await self.put(response)
 
 
 class _LocalChannel:

@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum, unique
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -116,7 +116,8 @@ class Reconciler:
         """Return the user that a line is about, None if they are not there."""
         try:
             if line.kind:
-                request = pb.GetUserRequest(**{line.kind: line.value})
+                identifier: dict[str, Any] = {line.kind: line.value}
+                request = pb.GetUserRequest(**identifier)
                 return (await self._call(self._stub.GetUser, request)).user
             would_be = (await self._call(self._stub.CreateUser, _creation(line, validate_only=True))).user
         except grpc.aio.AioRpcError as error:

@@ -12,8 +12,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.user_pb2 import User
 from usermeta_server.cli.strict_json import read_json
-from usermeta_server.core.documents import JsonObject, dump
+from usermeta_server.core.documents import dump
 from usermeta_server.services.structs import to_object
+from usermeta_server.values import JsonObject
 
 if TYPE_CHECKING:
     from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs

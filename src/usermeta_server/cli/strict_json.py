@@ -6,12 +6,17 @@ import re
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from usermeta_server.core.documents import Json, JsonObject, dump
+from usermeta_server.core.documents import dump
 from usermeta_server.core.documents.canonical import MAX_NUMBER
+from usermeta_server.core.documents.limits import depth
+from usermeta_server.values import Json, JsonObject
 
 BOM: Final = b"\xef\xbb\xbf"
 """U+FEFF in UTF-8, with which some programs begin a file."""
 
+_MAX_DEPTH: Final = 32
+"""How deep a text may nest: deeper than any document may, and not so deep that no message of protobuf can hold it."""
+_TOO_DEEP: Final = f"nests deeper than {_MAX_DEPTH} levels"
 _MAX_DIGITS: Final = 16
 """Digits of the largest number; int() of very long texts is refused by Python itself, in its own words."""
 _SHOWN_CHARACTERS: Final = 40
@@ -23,8 +28,8 @@ def read_json(data: bytes) -> Json:
 
     Raises:
         ValueError: it is not JSON; a key is there twice in one object, at any depth; a number cannot be kept as a
-            double (beyond ±(2^53-1), or so small that it would be 0); a string holds a lone surrogate. The text says
-            which.
+            double (beyond ±(2^53-1), or so small that it would be 0); a string holds a lone surrogate; it nests
+            deeper than 32 levels. The text says which.
     """
     try:
         value: Json = json.loads(
@@ -39,11 +44,13 @@ def read_json(data: bytes) -> Json:
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error.msg}, at character {error.pos + 1}") from error
     except RecursionError as error:
-        raise ValueError("nests too deep") from error
+        raise ValueError(_TOO_DEEP) from error
+    if depth(value) > _MAX_DEPTH:
+        raise ValueError(_TOO_DEEP)
     try:
         dump(value)
     except TypeError as error:
-        raise ValueError("holds a lone surrogate, or nests too deep") from error
+        raise ValueError("holds a lone surrogate") from error
     return value
 
 

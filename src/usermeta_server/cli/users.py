@@ -1,4 +1,4 @@
-"""`usermeta users`: find, show and change users, through a running server."""
+"""`usermeta users`: find, show and change users."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -96,7 +96,7 @@ def get_user(
 ) -> None:
     """Print the user USER_ID (user_…), or the one that has another identifier, as JSON."""
     named = {"user_id": user_id, "external_id": external_id, "username": username, "email_address": email_address}
-    chosen = {name: value for name, value in named.items() if value is not None}
+    chosen: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     if len(chosen) != 1:
         raise click.UsageError("say which user: USER_ID, --external-id, --username or --email-address")
 

@@ -26,7 +26,7 @@ import orjson
 from usermeta.backend.v1.user_change_pb2 import UserChange
 from usermeta_server.cli.follow import as_json
 from usermeta_server.errors import OperatorError
-from usermeta_server.model import Document
+from usermeta_server.policy import PRIVATE_DOCUMENTS
 
 _THREADS: Final = 8
 _TIMEOUT: Final = 20.0
@@ -83,8 +83,9 @@ def _without_private(change: UserChange) -> UserChange:
     for side in ("before", "after"):
         if public.HasField(side):
             user = getattr(public, side)
-            user.ClearField(Document.PRIVATE)
-            user.metadata_etags.ClearField(Document.PRIVATE)
+            for document in PRIVATE_DOCUMENTS:
+                user.ClearField(document)
+                user.metadata_etags.ClearField(document)
     return public
 
 

@@ -5,14 +5,16 @@ from typing import NamedTuple
 
 from usermeta_server import policy
 from usermeta_server.caller import Caller
-from usermeta_server.core.documents import JsonObject, Limits, load, seal_all
+from usermeta_server.core.documents import Limits, load, seal_all
 from usermeta_server.core.revision import check_etags, revise
+from usermeta_server.core.user_refs import reads_of, user_in
 from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, Status, UsermetaError, Violation, together
 from usermeta_server.ids import Stamp
-from usermeta_server.model import Document, User
-from usermeta_server.policy import WriteGrant
-from usermeta_server.store.base import Reads, Store, Transaction
+from usermeta_server.model import Document, Identifier, User
+from usermeta_server.policy import AllowedWrite, WriteGrant
+from usermeta_server.store.contract import Draft, Reader, Reads
+from usermeta_server.values import JsonObject
 
 Edit = Callable[[JsonObject], JsonObject]
 """What becomes of a document: a pure function, that leaves its argument as it is."""
@@ -23,22 +25,24 @@ def _anyone(_: User) -> None:
 
 
 class MetadataWrite(NamedTuple):
-    """A write of documents that the policy allowed: the edits, and the etags that it expects.
+    """A write of documents that the policy granted: the edits, and the etags that it expects.
 
-    `check` raises if the user is not the one that it is meant for.
+    `check` raises if the user is not the one that it is meant for; `found_by` is the identifier by which the request
+    names the user, if it does not by the id.
     """
 
     caller: Caller
-    grant: WriteGrant
+    grant: WriteGrant[User]
     edits: Mapping[Document, Edit]
     expected_etags: Mapping[Document, str]
     check: Callable[[User], None] = _anyone
+    found_by: Identifier | None = None
 
 
 class Metadata:
     """The use cases that write documents."""
 
-    def __init__(self, store: Store, writes: Writes, limits: Limits) -> None:
+    def __init__(self, store: Reader, writes: Writes, limits: Limits) -> None:
         """Make them with the limits that every document keeps."""
         self._store = store
         self._writes = writes
@@ -48,17 +52,18 @@ class Metadata:
         """Edit documents of one user, and return the user after it.
 
         Raises:
-            UsermetaError: USER_NOT_FOUND, USER_BANNED, ETAG_MISMATCH, and what edits and limits raise.
+            UsermetaError: ACCESS_DENIED, USER_NOT_FOUND, USER_BANNED, ETAG_MISMATCH, and what edits and limits raise.
+            MovedError: the user has the identifier no longer.
         """
-        user_id = write.grant.user_id
+        user_id = write.grant.record_id
 
         async def recall(outcome: str) -> User:
             return policy.admit(write.caller, await self._store.user(outcome))
 
         return await self._writes.perform(
             intent,
-            Reads(users=(user_id,)),
-            lambda transaction, stamp: self._apply(transaction, stamp, write),
+            reads_of(user_id, write.found_by),
+            lambda draft, stamp: self._apply(draft, stamp, write),
             name=lambda _: user_id,
             recall=recall,
         )
@@ -73,19 +78,20 @@ class Metadata:
         Raises:
             UsermetaError: when `atomic`, the first failing item's, with its `index`, and the bad fields of the other
                 malformed items after it.
+            MovedError: one of the users has its identifier no longer.
         """
         rejected = [(index, write) for index, write in enumerate(writes) if isinstance(write, UsermetaError)]
 
-        def attempt(transaction: Transaction, stamp: Stamp, write: MetadataWrite | UsermetaError) -> User:
+        def attempt(draft: Draft, stamp: Stamp, write: MetadataWrite | UsermetaError) -> User:
             if isinstance(write, UsermetaError):
                 raise write
-            return self._apply(transaction, stamp, write)
+            return self._apply(draft, stamp, write)
 
-        def apply(transaction: Transaction, stamp: Stamp) -> list[User | UsermetaError]:
+        def apply(draft: Draft, stamp: Stamp) -> list[User | UsermetaError]:
             results: list[User | UsermetaError] = []
             for index, write in enumerate(writes):
                 try:
-                    results.append(attempt(transaction, stamp, write))
+                    results.append(attempt(draft, stamp, write))
                 except UsermetaError as error:
                     if atomic:
                         malformed = [each.of_item(i) for i, each in rejected if i > index and error.violations]
@@ -98,21 +104,27 @@ class Metadata:
             users = await self._store.users([name for name in names if name not in Reason.__members__])
             return [_recalled(name, index, users) for index, name in enumerate(names)]
 
+        each_reads = [
+            reads_of(write.grant.record_id, write.found_by) for write in writes if isinstance(write, MetadataWrite)
+        ]
         return await self._writes.perform(
             intent,
-            Reads(users=tuple(write.grant.user_id for write in writes if isinstance(write, MetadataWrite))),
+            Reads(
+                users=tuple(key for reads in each_reads for key in reads.users),
+                identifiers=tuple(key for reads in each_reads for key in reads.identifiers),
+            ),
             apply,
             name=lambda results: " ".join(map(_name, results)),
             recall=recall,
         )
 
-    def _apply(self, transaction: Transaction, stamp: Stamp, write: MetadataWrite) -> User:
-        user = policy.admit(write.caller, transaction.users.get(write.grant.user_id))
+    def _apply(self, draft: Draft, stamp: Stamp, write: MetadataWrite) -> User:
+        user = policy.admit(write.caller, user_in(draft, write.grant.record_id, write.found_by))
         write.check(user)
         check_etags(write.expected_etags, user.document_etag)
         # All edits before all limits: the order of checks goes over the whole request.
         edited = {document: edit(load(user.document(document))) for document, edit in write.edits.items()}
-        return revise(transaction, stamp, user, seal_all(edited, "", self._limits))
+        return revise(draft, stamp, user, AllowedWrite(write.grant, seal_all(edited, "", self._limits)))
 
 
 def _name(result: User | UsermetaError) -> str:

@@ -2,15 +2,13 @@
 
 import re
 from collections.abc import Callable, Container, Mapping
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import urlsplit
 
 from usermeta_server.errors import invalid, together
 from usermeta_server.model import MAX_EXTERNAL_ID, Identifier, IdentifierKind, User
-from usermeta_server.store.query import FOLDS
-from usermeta_server.unicode import CONTROLS, HIDDEN, DomainError, a_labels, first_of, fold, fold_email_address
-
-V = TypeVar("V")
+from usermeta_server.store.predicates import FOLDS
+from usermeta_server.unicode import CONTROLS, HIDDEN, DomainError, a_labels, first_of, fold
 
 ProfileValues = Mapping[str, str | bool]
 """New values of profile fields, by field name."""
@@ -130,13 +128,6 @@ def check_user_id(user_id: str) -> None:
     """
     if not _USER_ID.fullmatch(user_id):
         raise invalid("user_id", "must be 'user_' and 1 to 123 letters, digits, '_' or '-'")
-
-
-def with_verification(address: str, values: Mapping[str, V]) -> Mapping[str, V | bool]:
-    """Return new values in which an email address other than the present one is not verified unless they say so."""
-    if fold_email_address(str(values.get("email_address", address))) == fold_email_address(address):
-        return values
-    return {"email_address_verified": False, **values}
 
 
 def identifier(kind: IdentifierKind, value: str) -> Identifier:

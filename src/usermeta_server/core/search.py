@@ -12,7 +12,6 @@ from usermeta_server.core.query import (
     from_cursor,
     parse_filter,
     parse_order,
-    place_of,
     to_cursor,
 )
 from usermeta_server.core.tokens import Tokens
@@ -20,8 +19,9 @@ from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, UsermetaError, all_of, invalid
 from usermeta_server.ids import Stamp
 from usermeta_server.model import Document, IndexState, MetadataIndex, User
-from usermeta_server.store.base import Reads, ScanLimitError, Store, Transaction
-from usermeta_server.store.query import (
+from usermeta_server.store.contract import Draft, Reader, Reads, ScanLimitError
+from usermeta_server.store.evaluation import place_of
+from usermeta_server.store.predicates import (
     Comparison,
     Conjunction,
     Contains,
@@ -49,18 +49,10 @@ class Listing(NamedTuple):
     bound_to: str
 
 
-class Found(NamedTuple):
-    """A page of a list of users, and whether there are more."""
-
-    users: Sequence[User]
-    more: bool
-    listing: Listing
-
-
 class Search:
     """The use cases that find users."""
 
-    def __init__(self, store: Store, writes: Writes, tokens: Tokens) -> None:
+    def __init__(self, store: Reader, writes: Writes, tokens: Tokens) -> None:
         """Make them with the maker of page tokens."""
         self._turns = Turns(_AT_ONCE, _MAX_WAITING, _MAX_WAITING_EACH)
         self._store = store
@@ -79,26 +71,22 @@ class Search:
         bound_to = f"ListUsers {sought.canonical}\n{order.canonical}"
         return Listing(sought, order, self._place(bound_to, page_token), bound_to)
 
-    async def list(self, caller: Caller, listing: Listing, page_size: int) -> Found:
-        """Return a page of a list of users.
+    async def list(self, caller: Caller, listing: Listing, limit: int) -> Sequence[User]:
+        """Return up to `limit` users of a list.
 
         Raises:
             UsermetaError: INDEX_REQUIRED; OVERLOADED, when too many searches wait.
         """
-        query = UserQuery(listing.sought.predicate, listing.order.order, listing.after, page_size + 1)
+        query = UserQuery(listing.sought.predicate, listing.order.order, listing.after, limit)
         try:
             async with self._turns.taken(str(caller.principal)):
-                users = await self._store.find_users(query)
+                return await self._store.find_users(query)
         except ScanLimitError as error:
             raise self._index_required(listing.sought, listing.order) from error
-        return Found(users[:page_size], len(users) > page_size, listing)
 
-    def next_page_token(self, found: Found, shown: int) -> str:
-        """Return the token of the page after the first `shown` users; empty when there is none."""
-        if not shown or (shown == len(found.users) and not found.more):
-            return ""
-        place = place_of(found.listing.order.order)(found.users[shown - 1])
-        return self._tokens.make(found.listing.bound_to, to_cursor(place))
+    def token_after(self, listing: Listing, user: User) -> str:
+        """Return the token of the page of a list that begins after a user."""
+        return self._tokens.make(listing.bound_to, to_cursor(place_of(listing.order.order)(user)))
 
     async def count(self, caller: Caller, sought: Filter) -> int:
         """Return how many users a filter matches; raises as `list` does."""
@@ -130,11 +118,11 @@ class Search:
         """Begin to build an index; one that exists stays as it is."""
         path = _key(indexed)
 
-        def change(transaction: Transaction, _: Stamp) -> MetadataIndex:
-            kept = transaction.metadata_indexes.get(path)
+        def change(draft: Draft, _: Stamp) -> MetadataIndex:
+            kept = draft.metadata_indexes.get(path)
             if kept is None:
-                kept = MetadataIndex(path, transaction.next_version(), IndexState.BUILDING, "")
-                transaction.metadata_indexes.put(path, kept)
+                kept = MetadataIndex(path, draft.next_version(), IndexState.BUILDING, "")
+                draft.metadata_indexes.put(path, kept)
             return kept
 
         async def recall(_: str) -> MetadataIndex:
@@ -151,10 +139,10 @@ class Search:
         """
         path = _key(indexed)
 
-        def change(transaction: Transaction, _: Stamp) -> None:
-            if transaction.metadata_indexes.get(path) is None:
+        def change(draft: Draft, _: Stamp) -> None:
+            if draft.metadata_indexes.get(path) is None:
                 raise UsermetaError(Reason.METADATA_INDEX_NOT_FOUND)
-            transaction.metadata_indexes.put(path, None)
+            draft.metadata_indexes.put(path, None)
 
         async def recall(_: str) -> None:
             return None

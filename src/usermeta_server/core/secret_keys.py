@@ -10,7 +10,7 @@ from usermeta_server.core.writes import Intent, Writes
 from usermeta_server.errors import Reason, UsermetaError, invalid
 from usermeta_server.ids import Stamp
 from usermeta_server.model import Scope, SecretKey
-from usermeta_server.store.base import Reads, Store, Transaction
+from usermeta_server.store.contract import Draft, Reader, Reads
 
 
 def check_display_name(display_name: str) -> None:
@@ -34,7 +34,7 @@ class NewKey(NamedTuple):
 class SecretKeys:
     """The use cases about secret keys."""
 
-    def __init__(self, store: Store, writes: Writes, ring: KeyRing) -> None:
+    def __init__(self, store: Reader, writes: Writes, ring: KeyRing) -> None:
         """Make them with the ring that authenticates by the keys."""
         self._store = store
         self._writes = writes
@@ -54,12 +54,12 @@ class SecretKeys:
         if principal.scope is None or principal.scope < highest:
             raise UsermetaError(Reason.SCOPE_INSUFFICIENT, metadata={"required_scope": highest.name.lower()})
 
-        def change(transaction: Transaction, stamp: Stamp) -> NewKey:
-            if expire_time and expire_time <= transaction.wall:
+        def change(draft: Draft, stamp: Stamp) -> NewKey:
+            if expire_time and expire_time <= draft.wall:
                 raise invalid("expire_time", "must be in the future")
             key_id, secret, digest = new_secret(stamp.now) if stamp.real else ("", "", b"")
             key = SecretKey(key_id, display_name, tuple(sorted(set(scopes))), digest, stamp.now, expire_time, 0)
-            transaction.secret_keys.put(key.id, key)
+            draft.secret_keys.put(key.id, key)
             return NewKey(key, secret)
 
         async def recall(outcome: str) -> NewKey:
@@ -79,17 +79,17 @@ class SecretKeys:
         """
         lasting = self._ring.lasting_admins()
 
-        def change(transaction: Transaction, stamp: Stamp) -> SecretKey:
-            key = transaction.secret_keys.get(key_id)
+        def change(draft: Draft, stamp: Stamp) -> SecretKey:
+            key = draft.secret_keys.get(key_id)
             if key is None:
                 raise UsermetaError(Reason.SECRET_KEY_NOT_FOUND)
             if key.revoke_time:
                 return key
-            others = (transaction.secret_keys.get(each) for each in lasting if each != key_id)
+            others = (draft.secret_keys.get(each) for each in lasting if each != key_id)
             if key.is_lasting_admin and not any(other and other.is_lasting_admin for other in others):
                 raise UsermetaError(Reason.LAST_ADMIN_KEY)
             revoked = key._replace(revoke_time=stamp.now)
-            transaction.secret_keys.put(key_id, revoked)
+            draft.secret_keys.put(key_id, revoked)
             return revoked
 
         async def recall(outcome: str) -> SecretKey:

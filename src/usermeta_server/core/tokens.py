@@ -7,8 +7,8 @@ from typing import Final
 import orjson
 
 from usermeta_server import base64url
-from usermeta_server.core.documents import Json
 from usermeta_server.errors import Reason, invalid
+from usermeta_server.values import Json
 
 _MAC_SIZE: Final = 16
 

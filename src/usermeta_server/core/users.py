@@ -1,46 +1,57 @@
 """The use cases about users themselves: make, find, change, erase."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 from usermeta_server import policy
 from usermeta_server.caller import Caller, PrincipalKind
-from usermeta_server.core import profile
-from usermeta_server.core.documents import JsonObject, Limits, seal_all
+from usermeta_server.core import erasure, profile
+from usermeta_server.core.documents import Limits, seal_all
 from usermeta_server.core.profile import ProfileValues
 from usermeta_server.core.revision import change_of, check_etags, revise, tombstone_of
+from usermeta_server.core.user_refs import Subject, UserRef, acting_on, acting_on_all, look_up, reads_of, user_in
 from usermeta_server.core.writes import Intent, MovedError, Writes, until_settled
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.ids import Stamp
 from usermeta_server.model import ChangeKind, Document, Identifier, IdentifierKind, User
-from usermeta_server.store.base import Reads, Store, Transaction
+from usermeta_server.policy import AllowedWrite
+from usermeta_server.store.contract import Draft, Reader, Reads
+from usermeta_server.values import JsonObject
+
+T = TypeVar("T")
 
 
 class Users:
     """The use cases about users themselves."""
 
-    def __init__(self, store: Store, writes: Writes, limits: Limits) -> None:
+    def __init__(self, store: Reader, writes: Writes, limits: Limits) -> None:
         """Make them with the limits that every document keeps."""
         self._store = store
         self._writes = writes
         self._limits = limits
 
     async def create(
-        self, values: ProfileValues, documents: Mapping[Document, JsonObject], user_id: str, intent: Intent
+        self,
+        caller: Caller,
+        given: tuple[ProfileValues, Mapping[Document, JsonObject]],
+        user_id: str,
+        intent: Intent,
     ) -> User:
-        """Make a user, with an id of the caller's choice or, if that is empty, a new one.
+        """Make a user of fields and documents, with an id of the caller's choice or, if that is empty, a new one.
 
         Raises:
-            UsermetaError: IDENTIFIER_TAKEN, and what the limits of documents raise.
+            UsermetaError: ACCESS_DENIED, IDENTIFIER_TAKEN, and what the limits of documents raise.
         """
+        values, documents = given
+        grant = policy.grant_write(caller, "", {*values, *documents})
         claimed = profile.identifiers(values)
 
-        def change(transaction: Transaction, stamp: Stamp) -> User:
+        def change(draft: Draft, stamp: Stamp) -> User:
             texts = seal_all(documents, "user.", self._limits)
-            if user_id and transaction.users.get(user_id) is not None:
+            if user_id and draft.users.get(user_id) is not None:
                 raise taken("user_id")
-            user = new_user(transaction, stamp, {**values, **texts}, user_id)
-            claim(transaction, user, claimed)
+            user = new_user(draft, stamp, AllowedWrite(grant, {**values, **texts}), user_id)
+            claim(draft, user, claimed)
             return user
 
         reads = Reads(users=(user_id,) if user_id else (), identifiers=claimed)
@@ -55,16 +66,24 @@ class Users:
         user = self._store.cached_user(user_id) or await self._store.user(user_id)
         return policy.admit(caller, user)
 
-    async def get_by(self, kind: IdentifierKind, value: str) -> User:
+    async def get_by(self, identifier: Identifier) -> User:
         """Return the user that has an identifier.
 
         Raises:
             UsermetaError: USER_NOT_FOUND.
         """
-        user = await self._store.user_by(profile.identifier(kind, value))
+        user = await self._store.user_by(identifier)
         if user is None:
             raise UsermetaError(Reason.USER_NOT_FOUND)
         return user
+
+    def acting_on(self, ref: UserRef, act: Callable[[Subject], Awaitable[T]]) -> Awaitable[T]:
+        """Return what a write of a user returns; see `user_refs.acting_on`."""
+        return acting_on(self._store, ref, act)
+
+    def acting_on_all(self, refs: Sequence[UserRef], act: Callable[[Sequence[Subject]], Awaitable[T]]) -> Awaitable[T]:
+        """Return what a write of many users returns; see `user_refs.acting_on`."""
+        return acting_on_all(self._store, refs, act)
 
     async def get_profile(self, caller: Caller, user_id: str) -> User:
         """Return a user for its profile; a caller with a session must be a user who may act.
@@ -97,11 +116,12 @@ class Users:
         """Change profile fields, and return the user after it.
 
         Raises:
-            UsermetaError: USER_NOT_FOUND, USER_BANNED, ETAG_MISMATCH, IDENTIFIER_TAKEN.
+            UsermetaError: ACCESS_DENIED, USER_NOT_FOUND, USER_BANNED, ETAG_MISMATCH, IDENTIFIER_TAKEN.
         """
+        write = AllowedWrite(policy.grant_write(caller, user_id, values), values)
         return await until_settled(
             lambda: self._identifiers_of(user_id),
-            lambda seen: self._update(caller, user_id, (values, seen), expected_etag, intent),
+            lambda seen: self._update(caller, (write, seen), expected_etag, intent),
         )
 
     async def _identifiers_of(self, user_id: str) -> Collection[Identifier]:
@@ -111,22 +131,22 @@ class Users:
     async def _update(
         self,
         caller: Caller,
-        user_id: str,
-        given: tuple[ProfileValues, Collection[Identifier]],
+        given: tuple[AllowedWrite[User], Collection[Identifier]],
         expected_etag: str,
         intent: Intent,
     ) -> User:
-        values, seen = given
+        write, seen = given
+        user_id = write.record_id
         etag = policy.FIELDS[policy.viewer_of(caller, user_id)]["etag"]
-        claimed = profile.identifiers(values)
+        claimed = profile.identifiers(write.values)
 
-        def change(transaction: Transaction, stamp: Stamp) -> User:
-            user = policy.admit(caller, transaction.users.get(user_id))
+        def change(draft: Draft, stamp: Stamp) -> User:
+            user = policy.admit(caller, draft.users.get(user_id))
             before = _settled(user, seen)
             check_etags({"profile": expected_etag}, lambda _: str(etag(user)))
-            revised = revise(transaction, stamp, user, profile.with_verification(user.email_address, values))
-            claim(transaction, revised, claimed)
-            _release(transaction, user, before.difference(profile.identifiers_of(revised)))
+            revised = revise(draft, stamp, user, policy.withdraw_verification(write, user.email_address))
+            claim(draft, revised, claimed)
+            _release(draft, user, before.difference(profile.identifiers_of(revised)))
             return revised
 
         async def recall(outcome: str) -> User:
@@ -135,31 +155,35 @@ class Users:
         reads = Reads(users=(user_id,), identifiers=(*claimed, *seen))
         return await self._writes.perform(intent, reads, change, name=lambda user: user.id, recall=recall)
 
-    async def delete(self, user_id: str, expected_etag: str, intent: Intent) -> None:
+    async def delete(self, user: UserRef, expected_etag: str, intent: Intent) -> None:
         """Erase a user.
 
         Raises:
             UsermetaError: USER_NOT_FOUND, ETAG_MISMATCH.
         """
-        await until_settled(
-            lambda: self._identifiers_of(user_id), lambda seen: self._delete(user_id, seen, expected_etag, intent)
-        )
 
-    async def _delete(self, user_id: str, seen: Collection[Identifier], expected_etag: str, intent: Intent) -> None:
-        def change(transaction: Transaction, stamp: Stamp) -> None:
-            user = transaction.users.get(user_id)
+        async def look() -> tuple[Subject, Collection[Identifier]]:
+            subject = await look_up(self._store, user)
+            return subject, await self._identifiers_of(subject.user_id)
+
+        await until_settled(look, lambda seen: self._delete(*seen, expected_etag, intent))
+
+    async def _delete(self, subject: Subject, seen: Collection[Identifier], expected_etag: str, intent: Intent) -> None:
+        user_id = subject.user_id
+
+        def change(draft: Draft, stamp: Stamp) -> None:
+            user = user_in(draft, *subject)
             if user is None:
                 raise UsermetaError(Reason.USER_NOT_FOUND)
             held = _settled(user, seen)
             check_etags({"profile": expected_etag}, lambda _: user.etag)
-            transaction.users.put(user_id, None)
-            transaction.record(tombstone_of(stamp, user, transaction.next_version()))
-            _release(transaction, user, held)
+            erase(draft, stamp, user)
+            _release(draft, user, held)
 
         async def recall(_: str) -> None:
             return None
 
-        reads = Reads(users=(user_id,), identifiers=tuple(seen))
+        reads = Reads(users=(user_id,), identifiers=(*reads_of(*subject).identifiers, *seen))
         await self._writes.perform(intent, reads, change, name=lambda _: user_id, recall=recall)
 
     async def _recall(self, user_id: str) -> User:
@@ -170,14 +194,19 @@ class Users:
 
 
 def new_user(
-    transaction: Transaction,
+    draft: Draft,
     stamp: Stamp,
-    values: Mapping[str, str | bool],
+    write: AllowedWrite[User],
     user_id: str = "",
     kind: ChangeKind = ChangeKind.CREATED,
 ) -> User:
-    """Write a new user with these fields and documents; what is not given is unset or `{}`."""
-    version = transaction.next_version()
+    """Write a new user with the allowed fields and documents; what is not given is unset or `{}`.
+
+    Raises:
+        UsermetaError: ACCESS_DENIED, when the write was allowed for a user that there is.
+    """
+    values = write.values_for("")
+    version = draft.next_version()
     blank = User(
         id=user_id or stamp.new_id("user"),
         version=version,
@@ -203,14 +232,22 @@ def new_user(
         create_version=version,
     )
     user = blank._replace(**dict[str, Any](values))
-    transaction.users.put(user.id, user)
+    draft.users.put(user.id, user)
     given = [name for name in values if values[name] != getattr(blank, name)]
-    transaction.record(change_of(stamp, kind, None, user, given))
+    draft.record(change_of(stamp, kind, None, user, given))
     return user
 
 
+def erase(draft: Draft, stamp: Stamp, user: User) -> None:
+    """Write that a user is no more, and forget what is said of it anywhere."""
+    version = draft.next_version()
+    draft.users.put(user.id, None)
+    draft.record(tombstone_of(stamp, user, version))
+    draft.erase(erasure.of_user(user, version))
+
+
 def claim(
-    transaction: Transaction,
+    draft: Draft,
     user: User,
     identifiers: Collection[Identifier],
     message: str = "user",
@@ -225,12 +262,12 @@ def claim(
             to the caller.
     """
     for identifier in identifiers:
-        holder = transaction.identifiers.get(identifier)
+        holder = draft.identifiers.get(identifier)
         if holder is not None and holder != user.id:
             raise taken(f"{message}.{identifier.kind}" if identifier.kind in shown else message)
     for identifier in profile.identifiers_of(user):
-        if transaction.identifiers.get(identifier) is None:
-            transaction.identifiers.put(identifier, user.id)
+        if draft.identifiers.get(identifier) is None:
+            draft.identifiers.put(identifier, user.id)
 
 
 def _settled(user: User, seen: Collection[Identifier]) -> frozenset[Identifier]:
@@ -245,11 +282,11 @@ def _settled(user: User, seen: Collection[Identifier]) -> frozenset[Identifier]:
     return identifiers
 
 
-def _release(transaction: Transaction, user: User, identifiers: Collection[Identifier]) -> None:
+def _release(draft: Draft, user: User, identifiers: Collection[Identifier]) -> None:
     """Give up those of the identifiers that are a user's. What their texts are may be another's (see `refold`)."""
     for identifier in identifiers:
-        if transaction.identifiers.get(identifier) == user.id:
-            transaction.identifiers.put(identifier, None)
+        if draft.identifiers.get(identifier) == user.id:
+            draft.identifiers.put(identifier, None)
 
 
 def taken(field: str) -> UsermetaError:

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 from usermeta_server.errors import Reason, UsermetaError, Violation
 from usermeta_server.ids import Stamp
 from usermeta_server.model import REMEMBERED_FOR, Actor, RememberedRequest, RequestKey
-from usermeta_server.store.base import Reads, Store, Transaction
+from usermeta_server.store.contract import Draft, Reads, Writer
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -44,7 +44,7 @@ async def until_settled(look: Callable[[], Awaitable[S]], write: Callable[[S], A
 class Writes:
     """Carries out changes on a store."""
 
-    def __init__(self, store: Store, digest_key: bytes) -> None:
+    def __init__(self, store: Writer, digest_key: bytes) -> None:
         """Make it with the key of the digests: with it, a digest says nothing about its request."""
         self._store = store
         self._digest_key = digest_key
@@ -53,7 +53,7 @@ class Writes:
         self,
         intent: Intent,
         reads: Reads,
-        change: Callable[[Transaction, Stamp], T],
+        change: Callable[[Draft, Stamp], T],
         *,
         name: Callable[[T], str],
         recall: Callable[[str], Awaitable[T]],
@@ -73,29 +73,29 @@ class Writes:
         if not intent.request_id:
             return await self._store.write(
                 reads,
-                lambda transaction: change(transaction, _stamp(transaction, intent)),
+                lambda draft: change(draft, _stamp(draft, intent)),
                 dry_run=intent.validate_only,
             )
         key = RequestKey(intent.actor.principal, intent.request_id)
         digest = self._digest(intent)
 
-        def once(transaction: Transaction) -> T | RememberedRequest:
-            remembered = transaction.requests.get(key)
-            if remembered is not None and remembered.expire_time > transaction.wall:
+        def once(draft: Draft) -> T | RememberedRequest:
+            remembered = draft.requests.get(key)
+            if remembered is not None and remembered.expire_time > draft.wall:
                 if remembered.digest != digest:
                     raise _reused(intent.request_id)
                 return remembered
-            result = change(transaction, _stamp(transaction, intent))
+            result = change(draft, _stamp(draft, intent))
             remembered = RememberedRequest(
                 intent.method,
                 digest,
                 name(result),
-                transaction.wall + REMEMBERED_FOR,
-                transaction.version,
+                draft.wall + REMEMBERED_FOR,
+                draft.version,
                 # Whom it was about, and whom it made.
-                tuple({**dict.fromkeys(reads.users), **transaction.users.staged}),
+                tuple({**dict.fromkeys(reads.users), **draft.users.staged}),
             )
-            transaction.requests.put(key, remembered)
+            draft.requests.put(key, remembered)
             return result
 
         result = await self._store.write(reads._replace(requests=(key,)), once, dry_run=intent.validate_only)
@@ -106,8 +106,8 @@ class Writes:
         return hashlib.blake2b(method + b"\0" + intent.canonical, key=self._digest_key, digest_size=16).digest()
 
 
-def _stamp(transaction: Transaction, intent: Intent) -> Stamp:
-    now = 0 if intent.validate_only else transaction.now
+def _stamp(draft: Draft, intent: Intent) -> Stamp:
+    now = 0 if intent.validate_only else draft.now
     return Stamp(now, not intent.validate_only, intent.actor, intent.request_id)
 
 

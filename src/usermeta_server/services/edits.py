@@ -10,8 +10,6 @@ from google.protobuf.struct_pb2 import Struct
 from usermeta.type.v1.patch_pb2 import PatchOperation
 from usermeta_server.core.documents import (
     MAX_OPERATIONS,
-    MISSING,
-    JsonObject,
     Limits,
     Op,
     Operation,
@@ -26,6 +24,7 @@ from usermeta_server.errors import Reason, all_of, each_of, invalid
 from usermeta_server.model import Document
 from usermeta_server.services.reading import reading
 from usermeta_server.services.structs import to_json, to_object
+from usermeta_server.values import MISSING, JsonObject
 
 
 def _documents(message: Message, prefix: str = "") -> Mapping[Document, JsonObject]:

@@ -9,7 +9,7 @@ from usermeta_server.core.search import path_text
 from usermeta_server.errors import invalid
 from usermeta_server.model import IndexState, MetadataIndex
 from usermeta_server.services.reading import reading
-from usermeta_server.store.query import DocumentPath
+from usermeta_server.store.predicates import DocumentPath
 
 _STATES: Final[Mapping[IndexState, MetadataIndexMessage.State.ValueType]] = {
     IndexState.BUILDING: MetadataIndexMessage.STATE_BUILDING,

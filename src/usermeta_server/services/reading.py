@@ -16,6 +16,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
+E = TypeVar("E")
 
 Reading: TypeAlias = partial[T]
 """What is to be read from a request, as a `T`."""
@@ -47,6 +48,8 @@ def read(a: Reading[A], b: Reading[B], /) -> tuple[A, B]: ...
 def read(a: Reading[A], b: Reading[B], c: Reading[C], /) -> tuple[A, B, C]: ...
 @overload
 def read(a: Reading[A], b: Reading[B], c: Reading[C], d: Reading[D], /) -> tuple[A, B, C, D]: ...
+@overload
+def read(a: Reading[A], b: Reading[B], c: Reading[C], d: Reading[D], e: Reading[E], /) -> tuple[A, B, C, D, E]: ...
 def read(*parts: Reading[Any]) -> Sequence[Any]:
     """Return what is read from a request.
 

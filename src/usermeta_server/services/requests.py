@@ -9,15 +9,16 @@ from typing import Any, Final, NamedTuple, TypeVar
 from google.protobuf.message import Message
 
 from usermeta_server.caller import Caller, PrincipalKind
-from usermeta_server.core.documents import Json
-from usermeta_server.core.profile import check_user_id
+from usermeta_server.core.profile import check_user_id, identifier
 from usermeta_server.core.query import parse_filter
 from usermeta_server.core.tokens import Tokens
+from usermeta_server.core.user_refs import UserRef
 from usermeta_server.core.watch import WatchFilter
 from usermeta_server.core.writes import Intent
 from usermeta_server.errors import all_of, invalid, together
-from usermeta_server.model import SECOND
+from usermeta_server.model import SECOND, IdentifierKind
 from usermeta_server.services.reading import read, reading
+from usermeta_server.values import Json
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -28,6 +29,9 @@ MAX_BATCH: Final = 100
 _MAX_ID: Final = 128
 DEFAULT_PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 1000
+
+_NO_PART_OF_IT: Final = ("request_id", "validate_only", "read_mask")
+"""What a request id does not stand for: with others, or without, it is the same request."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
@@ -48,8 +52,9 @@ def intent_of(request: Any, caller: Caller) -> Intent:  # noqa: ANN401  # any of
         raise invalid("request_id", "must be a UUID, such as 5f0c4f0e-8d2b-4f5c-9a55-0d8f1c1f2a3b")
     canonical = type(request)()
     canonical.CopyFrom(request)
-    canonical.ClearField("request_id")
-    canonical.ClearField("validate_only")
+    for name in _NO_PART_OF_IT:
+        if name in canonical.DESCRIPTOR.fields_by_name:
+            canonical.ClearField(name)
     return Intent(
         actor,
         caller.method,
@@ -73,6 +78,24 @@ def required(value: str, field: str) -> str:
         UsermetaError: FIELD_INVALID, when it is empty.
     """
     return _required(value, field)
+
+
+@reading
+def user_ref_of(request: Any) -> UserRef:  # noqa: ANN401  # any request that names a user
+    """Return whom a request is about, by what is set of its oneof `identifier`.
+
+    Raises:
+        UsermetaError: FIELD_INVALID, when nothing is, or it is empty.
+    """
+    user_id: str = request.user_id
+    if user_id:
+        return user_id
+    kind = request.WhichOneof("identifier")
+    if kind is None:
+        kinds = [field.name for field in request.DESCRIPTOR.oneofs_by_name["identifier"].fields]
+        raise invalid("user_id", f"one of {', '.join(kinds)} is required")
+    value = _required(getattr(request, kind), kind)
+    return identifier(IdentifierKind(kind), value)
 
 
 @reading
@@ -125,11 +148,12 @@ def items_of(requests: Sequence[M]) -> Sequence[M]:
     """Return the items of a batch of writes, which leave to the batch what is the batch's.
 
     Raises:
-        UsermetaError: FIELD_INVALID, for none, more than 100, or a `request_id` or `validate_only` on an item.
+        UsermetaError: FIELD_INVALID, for none, more than 100, or a `request_id`, `validate_only` or `read_mask` on an
+            item.
     """
 
     def check(index: int, item: Any) -> None:  # noqa: ANN401  # any of the many mutating requests
-        names = [name for name in ("request_id", "validate_only") if getattr(item, name)]
+        names = [field.name for field, _ in item.ListFields() if field.name in _NO_PART_OF_IT]
         if names:
             text = "is for the batch as a whole"
             raise together([invalid(f"requests[{index}].{name}", text) for name in names])

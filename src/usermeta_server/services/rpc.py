@@ -10,6 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from usermeta_server.admission.call import Call
 from usermeta_server.errors import invalid
+from usermeta_server.services.encoded import Encoded, serialize
 from usermeta_server.services.streams import Responses
 
 M = TypeVar("M", bound=Message)
@@ -41,7 +42,7 @@ def snake(name: str) -> str:
 def methods_of(descriptor: ServiceDescriptor, service: object) -> Mapping[str, Method]:
     """Return the methods of a service by their full paths: for each RPC the one of its name in snake case.
 
-    A method takes the request and the caller, and returns the response, as a message or as its bytes; one that streams
+    A method takes the request and the caller, and returns the response, as a message or `Encoded`; one that streams
     also takes what sends a response.
 
     Raises:
@@ -66,11 +67,6 @@ def parsed(kind: Callable[[bytes], M], body: bytes) -> M:
         raise invalid("request", text) from None
 
 
-def serialize(response: Message | bytes) -> bytes:
-    """Return a response's bytes; those kept from an earlier call are a response already."""
-    return response if isinstance(response, bytes) else response.SerializeToString()
-
-
 def _method(method: MethodDescriptor, behaviour: Callable[..., Awaitable[Any]]) -> Method:
     kind: Callable[[bytes], Any] = GetMessageClass(method.input_type).FromString
     has_id = "request_id" in method.input_type.fields_by_name
@@ -85,10 +81,13 @@ def _method(method: MethodDescriptor, behaviour: Callable[..., Awaitable[Any]]) 
         return serialize(await behaviour(read(body, call), call.caller))
 
     async def stream(responses: Responses, body: bytes, call: Call) -> None:
+        async def send(response: Encoded[Any]) -> None:
+            await responses.send(response.data)
+
         request = read(body, call)
         # On its own: were a stream ended while its first response is on the way, its beginning would be sent again
         # with the end, and the call would hang.
         await responses.begin()
-        await behaviour(request, call.caller, responses.send)
+        await behaviour(request, call.caller, send)
 
     return Streaming(stream) if method.server_streaming else Unary(unary)

@@ -14,5 +14,11 @@ M = TypeVar("M", bound=Message)
 
 def with_sign_up(response: M, caller: Caller, sign_up: ShownSignUp) -> M:
     """Fill a response's `sign_up` with what the caller may read of one, and return the response."""
-    fill(response.sign_up, policy.sign_up_view(caller, sign_up))  # type: ignore[attr-defined]  # each such response has one
+    filled(response.sign_up, caller, sign_up)  # type: ignore[attr-defined]  # each such response has one
     return response
+
+
+def filled(message: M, caller: Caller, sign_up: ShownSignUp) -> M:
+    """Fill a message with what the caller may read of a sign-up, and return it."""
+    fill(message, policy.sign_up_view(caller, sign_up))
+    return message

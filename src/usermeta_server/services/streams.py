@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
 
 from usermeta_server.core.watch.hub import Watch
+from usermeta_server.services.encoded import Encoded
 
-Send = Callable[[bytes], Awaitable[None]]
-"""Sends one response; returns when the client has room for it."""
+M = TypeVar("M", bound=Message)
+
+Send: TypeAlias = Callable[[Encoded[M]], Awaitable[None]]
+"""Sends one response of the type `M`; returns when the client has room for it."""
 
 
 class Responses(Protocol):
@@ -17,13 +22,12 @@ class Responses(Protocol):
         """Tell the client, before the first response, that the call is accepted."""
         ...
 
-    @property
-    def send(self) -> Send:
-        """What sends a response."""
+    async def send(self, response: bytes) -> None:
+        """Send one response; return when the client has room for it."""
         ...
 
 
-async def send_or_end(watch: Watch, send: Send, response: bytes) -> None:
+async def send_or_end(watch: Watch, send: Send[M], response: Encoded[M]) -> None:
     """Send a response, unless the watch is ended first.
 
     Raises:

@@ -6,9 +6,10 @@ from typing import Final
 
 from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
-from usermeta_server.core.documents import Json, JsonObject, normal_number
+from usermeta_server.core.documents import normal_number
 from usermeta_server.core.documents.json_pointer import Tokens, format_pointer, shown
 from usermeta_server.errors import UsermetaError, invalid, together
+from usermeta_server.values import Json, JsonObject
 
 _MAX_NAMED: Final = 100
 """How many Values without a kind are looked for in a document: a request has room for a million."""

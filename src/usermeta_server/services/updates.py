@@ -4,16 +4,18 @@ Each function gives the reading of it, and names the fields that it refuses.
 """
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from usermeta_server.core.documents import JsonObject
 from usermeta_server.core.profile import ProfileValues, check_profile
 from usermeta_server.errors import invalid, together
 from usermeta_server.model import Document
 from usermeta_server.services.edits import check_documents, documents_of, structs_of
+from usermeta_server.services.messages import ReadMask
 from usermeta_server.services.reading import read, reading
+from usermeta_server.values import JsonObject
 
 
 @reading
@@ -117,12 +119,15 @@ def _no_documents_of(user: Message, mask: FieldMask) -> None:
 
 
 @reading
-def read_mask_of(mask: FieldMask, message: type[Message]) -> frozenset[str] | None:
-    """Return the fields that a read mask names, None for all (AIP-157).
+def read_mask_of(request: Any, message: type[Message]) -> ReadMask:  # noqa: ANN401  # any request with a read_mask
+    """Return the fields that a request asks for of each `message`.
 
     Raises:
         UsermetaError: FIELD_INVALID, for each path that is no top-level field.
     """
+    if not request.HasField("read_mask"):
+        return None
+    mask = request.read_mask
     if unknown := _unknown(mask, message.DESCRIPTOR.fields_by_name):
         text = "is not a top-level field of the user"
         raise together([invalid("read_mask", f"'{path}' {text}") for path in unknown])

@@ -1,15 +1,17 @@
 """The users read last, kept coherent by the writer so that a hit is as good as a read.
 
 From before its commit until after it, what is being written is not served from here, but read from the
-store; and a read that overlaps a commit of its user is neither kept nor shared. So no read goes back behind
-another, and none behind an acknowledged write.
+engine; and a read that overlaps a commit of its user is neither kept nor shared. So for each user a later read never
+returns an older version than an earlier read returned, or than an acknowledged write made.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 from usermeta_server.lru import LruMap
 from usermeta_server.model import User
+from usermeta_server.store.contract import Committed
 
 _OVERHEAD = 1000
 """Bytes that a cached user costs besides its documents, about."""
@@ -59,14 +61,29 @@ class UserCache:
             self._fetching = asyncio.create_task(self._fetch_wanted(), name="usermeta-reader")
         return read
 
-    def begin_write(self, user_ids: Collection[str]) -> None:
-        """Stop serving these users: their commit begins."""
+    def known(self, user_ids: Collection[str]) -> dict[str, User]:
+        """Return those of the users that are here."""
+        found = {user_id: self._users.get(user_id) for user_id in user_ids}
+        return {user_id: user for user_id, user in found.items() if user is not None}
+
+    @contextmanager
+    def writing(self, user_ids: Collection[str]) -> Iterator[None]:
+        """Do not serve these users: they are being committed, until `apply` tells how they are, or that failed."""
         self._writing.update(user_ids)
         for user_id in user_ids:
             self._users.pop(user_id)
             self._detach(user_id)
+        try:
+            yield
+        except BaseException:
+            self._serve(dict.fromkeys(user_ids))
+            raise
 
-    def end_write(self, users: Mapping[str, User | None]) -> None:
+    def apply(self, committed: Committed) -> None:
+        """See `contract.Projection`."""
+        self._serve(committed.users)
+
+    def _serve(self, users: Mapping[str, User | None]) -> None:
         """Serve these users again, as they were committed; `None` is deleted, or unknown after a failure."""
         self._writing.difference_update(users)
         for user_id, user in users.items():

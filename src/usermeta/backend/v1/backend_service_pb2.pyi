@@ -40,6 +40,7 @@ class CreateUserRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The id that the user shall have, `user_` and 1 to 123 letters, digits, `_` or `-`: for imports. Made by the
     service when empty.
@@ -52,6 +53,12 @@ class CreateUserRequest(_message.Message):
     def user(self) -> _user_pb2.User:
         """The user to make. Output-only fields are ignored."""
 
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it. `metadata_etags` alone is what a
+        writer needs to go on. It is no part of what a request id stands for.
+        """
+
     def __init__(
         self,
         *,
@@ -59,10 +66,11 @@ class CreateUserRequest(_message.Message):
         user_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "user", b"user", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask", "request_id", b"request_id", "user", b"user", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -102,6 +110,7 @@ class GetUserRequest(_message.Message):
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     USERNAME_FIELD_NUMBER: _builtins.int
     EMAIL_ADDRESS_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """By its id."""
     external_id: _builtins.str
@@ -110,6 +119,10 @@ class GetUserRequest(_message.Message):
     """By its username, compared by toNFKC_Casefold."""
     email_address: _builtins.str
     """By its email address, compared by toNFKC_Casefold, its domain by A-labels (IDNA 2008)."""
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it."""
+
     def __init__(
         self,
         *,
@@ -117,10 +130,11 @@ class GetUserRequest(_message.Message):
         external_id: _builtins.str = ...,
         username: _builtins.str = ...,
         email_address: _builtins.str = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["email_address", b"email_address", "external_id", b"external_id", "identifier", b"identifier", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["email_address", b"email_address", "external_id", b"external_id", "identifier", b"identifier", "read_mask", b"read_mask", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email_address", b"email_address", "external_id", b"external_id", "identifier", b"identifier", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email_address", b"email_address", "external_id", b"external_id", "identifier", b"identifier", "read_mask", b"read_mask", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["user_id", "external_id", "username", "email_address"]  # noqa: Y015
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
@@ -229,6 +243,7 @@ class UpdateUserRequest(_message.Message):
     EXPECTED_ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     expected_etag: _builtins.str
     """If set, the change happens only while the user's `etag` is still this one; otherwise ETAG_MISMATCH."""
     request_id: _builtins.str
@@ -247,6 +262,12 @@ class UpdateUserRequest(_message.Message):
         `*` is all of them. Documents are changed by the metadata methods only.
         """
 
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it. `metadata_etags` alone is what a
+        writer needs to go on. It is no part of what a request id stands for.
+        """
+
     def __init__(
         self,
         *,
@@ -255,10 +276,11 @@ class UpdateUserRequest(_message.Message):
         expected_etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask", "update_mask", b"update_mask", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "request_id", b"request_id", "update_mask", b"update_mask", "user", b"user", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "read_mask", b"read_mask", "request_id", b"request_id", "update_mask", b"update_mask", "user", b"user", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -295,11 +317,14 @@ class DeleteUserRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     EXPECTED_ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Which user. Required."""
+    """By its id."""
+    external_id: _builtins.str
+    """By its external id, compared exactly."""
     expected_etag: _builtins.str
     """If set, the user is erased only while its `etag` is still this one; otherwise ETAG_MISMATCH."""
     request_id: _builtins.str
@@ -310,15 +335,18 @@ class DeleteUserRequest(_message.Message):
         self,
         *,
         user_id: _builtins.str = ...,
+        external_id: _builtins.str = ...,
         expected_etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["external_id", b"external_id", "identifier", b"identifier", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "request_id", b"request_id", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "external_id", b"external_id", "identifier", b"identifier", "request_id", b"request_id", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["user_id", "external_id"]  # noqa: Y015
+    _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
 
 Global___DeleteUserRequest: _TypeAlias = DeleteUserRequest  # noqa: Y015
 
@@ -346,14 +374,18 @@ class MergeUserMetadataRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     PUBLIC_METADATA_FIELD_NUMBER: _builtins.int
     PRIVATE_METADATA_FIELD_NUMBER: _builtins.int
     UNSAFE_METADATA_FIELD_NUMBER: _builtins.int
     EXPECTED_ETAGS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Which user. Required."""
+    """By its id."""
+    external_id: _builtins.str
+    """By its external id, compared exactly."""
     request_id: _builtins.str
     """A UUID. The same request again, within 24 hours, writes nothing and returns the user as it is by then.
     Not on an item of a batch.
@@ -376,33 +408,32 @@ class MergeUserMetadataRequest(_message.Message):
     def expected_etags(self) -> _user_pb2.MetadataEtags:
         """The versions that the write expects; any mismatch writes nothing and is ETAG_MISMATCH."""
 
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it. `metadata_etags` alone is what a
+        writer needs to go on. It is no part of what a request id stands for. Not on an item of a batch.
+        """
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
+        external_id: _builtins.str = ...,
         public_metadata: _struct_pb2.Struct | None = ...,
         private_metadata: _struct_pb2.Struct | None = ...,
         unsafe_metadata: _struct_pb2.Struct | None = ...,
         expected_etags: _user_pb2.MetadataEtags | None = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_private_metadata", b"_private_metadata", "_public_metadata", b"_public_metadata", "_unsafe_metadata", b"_unsafe_metadata", "expected_etags", b"expected_etags", "private_metadata", b"private_metadata", "public_metadata", b"public_metadata", "unsafe_metadata", b"unsafe_metadata"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_etags", b"expected_etags", "external_id", b"external_id", "identifier", b"identifier", "private_metadata", b"private_metadata", "public_metadata", b"public_metadata", "read_mask", b"read_mask", "unsafe_metadata", b"unsafe_metadata", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_private_metadata", b"_private_metadata", "_public_metadata", b"_public_metadata", "_unsafe_metadata", b"_unsafe_metadata", "expected_etags", b"expected_etags", "private_metadata", b"private_metadata", "public_metadata", b"public_metadata", "request_id", b"request_id", "unsafe_metadata", b"unsafe_metadata", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etags", b"expected_etags", "external_id", b"external_id", "identifier", b"identifier", "private_metadata", b"private_metadata", "public_metadata", b"public_metadata", "read_mask", b"read_mask", "request_id", b"request_id", "unsafe_metadata", b"unsafe_metadata", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__private_metadata: _TypeAlias = _typing.Literal["private_metadata"]  # noqa: Y015
-    _WhichOneofArgType__private_metadata: _TypeAlias = _typing.Literal["_private_metadata", b"_private_metadata"]  # noqa: Y015
-    _WhichOneofReturnType__public_metadata: _TypeAlias = _typing.Literal["public_metadata"]  # noqa: Y015
-    _WhichOneofArgType__public_metadata: _TypeAlias = _typing.Literal["_public_metadata", b"_public_metadata"]  # noqa: Y015
-    _WhichOneofReturnType__unsafe_metadata: _TypeAlias = _typing.Literal["unsafe_metadata"]  # noqa: Y015
-    _WhichOneofArgType__unsafe_metadata: _TypeAlias = _typing.Literal["_unsafe_metadata", b"_unsafe_metadata"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__private_metadata) -> _WhichOneofReturnType__private_metadata | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__public_metadata) -> _WhichOneofReturnType__public_metadata | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__unsafe_metadata) -> _WhichOneofReturnType__unsafe_metadata | None: ...
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["user_id", "external_id"]  # noqa: Y015
+    _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
 
 Global___MergeUserMetadataRequest: _TypeAlias = MergeUserMetadataRequest  # noqa: Y015
 
@@ -437,14 +468,18 @@ class ReplaceUserMetadataRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     PUBLIC_METADATA_FIELD_NUMBER: _builtins.int
     PRIVATE_METADATA_FIELD_NUMBER: _builtins.int
     UNSAFE_METADATA_FIELD_NUMBER: _builtins.int
     EXPECTED_ETAGS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Which user. Required."""
+    """By its id."""
+    external_id: _builtins.str
+    """By its external id, compared exactly."""
     request_id: _builtins.str
     """A UUID. The same request again, within 24 hours, writes nothing and returns the user as it is by then."""
     validate_only: _builtins.bool
@@ -465,33 +500,32 @@ class ReplaceUserMetadataRequest(_message.Message):
     def expected_etags(self) -> _user_pb2.MetadataEtags:
         """The versions that the write expects; any mismatch writes nothing and is ETAG_MISMATCH."""
 
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it. `metadata_etags` alone is what a
+        writer needs to go on. It is no part of what a request id stands for.
+        """
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
+        external_id: _builtins.str = ...,
         public_metadata: _struct_pb2.Struct | None = ...,
         private_metadata: _struct_pb2.Struct | None = ...,
         unsafe_metadata: _struct_pb2.Struct | None = ...,
         expected_etags: _user_pb2.MetadataEtags | None = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_private_metadata", b"_private_metadata", "_public_metadata", b"_public_metadata", "_unsafe_metadata", b"_unsafe_metadata", "expected_etags", b"expected_etags", "private_metadata", b"private_metadata", "public_metadata", b"public_metadata", "unsafe_metadata", b"unsafe_metadata"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_etags", b"expected_etags", "external_id", b"external_id", "identifier", b"identifier", "private_metadata", b"private_metadata", "public_metadata", b"public_metadata", "read_mask", b"read_mask", "unsafe_metadata", b"unsafe_metadata", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_private_metadata", b"_private_metadata", "_public_metadata", b"_public_metadata", "_unsafe_metadata", b"_unsafe_metadata", "expected_etags", b"expected_etags", "private_metadata", b"private_metadata", "public_metadata", b"public_metadata", "request_id", b"request_id", "unsafe_metadata", b"unsafe_metadata", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etags", b"expected_etags", "external_id", b"external_id", "identifier", b"identifier", "private_metadata", b"private_metadata", "public_metadata", b"public_metadata", "read_mask", b"read_mask", "request_id", b"request_id", "unsafe_metadata", b"unsafe_metadata", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__private_metadata: _TypeAlias = _typing.Literal["private_metadata"]  # noqa: Y015
-    _WhichOneofArgType__private_metadata: _TypeAlias = _typing.Literal["_private_metadata", b"_private_metadata"]  # noqa: Y015
-    _WhichOneofReturnType__public_metadata: _TypeAlias = _typing.Literal["public_metadata"]  # noqa: Y015
-    _WhichOneofArgType__public_metadata: _TypeAlias = _typing.Literal["_public_metadata", b"_public_metadata"]  # noqa: Y015
-    _WhichOneofReturnType__unsafe_metadata: _TypeAlias = _typing.Literal["unsafe_metadata"]  # noqa: Y015
-    _WhichOneofArgType__unsafe_metadata: _TypeAlias = _typing.Literal["_unsafe_metadata", b"_unsafe_metadata"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__private_metadata) -> _WhichOneofReturnType__private_metadata | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__public_metadata) -> _WhichOneofReturnType__public_metadata | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__unsafe_metadata) -> _WhichOneofReturnType__unsafe_metadata | None: ...
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["user_id", "external_id"]  # noqa: Y015
+    _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
 
 Global___ReplaceUserMetadataRequest: _TypeAlias = ReplaceUserMetadataRequest  # noqa: Y015
 
@@ -526,14 +560,18 @@ class PatchUserMetadataRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     PUBLIC_METADATA_FIELD_NUMBER: _builtins.int
     PRIVATE_METADATA_FIELD_NUMBER: _builtins.int
     UNSAFE_METADATA_FIELD_NUMBER: _builtins.int
     EXPECTED_ETAGS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Which user. Required."""
+    """By its id."""
+    external_id: _builtins.str
+    """By its external id, compared exactly."""
     request_id: _builtins.str
     """A UUID. The same request again, within 24 hours, writes nothing and returns the user as it is by then."""
     validate_only: _builtins.bool
@@ -554,22 +592,32 @@ class PatchUserMetadataRequest(_message.Message):
     def expected_etags(self) -> _user_pb2.MetadataEtags:
         """The versions that the write expects; any mismatch writes nothing and is ETAG_MISMATCH."""
 
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it. `metadata_etags` alone is what a
+        writer needs to go on. It is no part of what a request id stands for.
+        """
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
+        external_id: _builtins.str = ...,
         public_metadata: _abc.Iterable[_patch_pb2.PatchOperation] | None = ...,
         private_metadata: _abc.Iterable[_patch_pb2.PatchOperation] | None = ...,
         unsafe_metadata: _abc.Iterable[_patch_pb2.PatchOperation] | None = ...,
         expected_etags: _user_pb2.MetadataEtags | None = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_etags", b"expected_etags"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_etags", b"expected_etags", "external_id", b"external_id", "identifier", b"identifier", "read_mask", b"read_mask", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etags", b"expected_etags", "private_metadata", b"private_metadata", "public_metadata", b"public_metadata", "request_id", b"request_id", "unsafe_metadata", b"unsafe_metadata", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etags", b"expected_etags", "external_id", b"external_id", "identifier", b"identifier", "private_metadata", b"private_metadata", "public_metadata", b"public_metadata", "read_mask", b"read_mask", "request_id", b"request_id", "unsafe_metadata", b"unsafe_metadata", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["user_id", "external_id"]  # noqa: Y015
+    _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
 
 Global___PatchUserMetadataRequest: _TypeAlias = PatchUserMetadataRequest  # noqa: Y015
 
@@ -607,6 +655,7 @@ class BatchMergeUserMetadataRequest(_message.Message):
     ATOMIC_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     atomic: _builtins.bool
     """Whether the first failing item fails the whole batch, and nothing is written."""
     request_id: _builtins.str
@@ -617,7 +666,13 @@ class BatchMergeUserMetadataRequest(_message.Message):
     """Checks everything, changes nothing, and returns what would be."""
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___MergeUserMetadataRequest]:
-        """The merges, applied in order: 1 to 100, without `request_id` and `validate_only` of their own."""
+        """The merges, applied in order: 1 to 100, without `request_id`, `validate_only` and `read_mask` of their own."""
+
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of each user to return, by their top-level names; all without it. `metadata_etags` alone is what a
+        writer needs to go on. It is no part of what a request id stands for.
+        """
 
     def __init__(
         self,
@@ -626,10 +681,11 @@ class BatchMergeUserMetadataRequest(_message.Message):
         atomic: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["atomic", b"atomic", "request_id", b"request_id", "requests", b"requests", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["atomic", b"atomic", "read_mask", b"read_mask", "request_id", b"request_id", "requests", b"requests", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -964,26 +1020,38 @@ class ListUserChangesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Whose changes. Required."""
+    """By its id."""
+    external_id: _builtins.str
+    """By its external id, compared exactly. Further pages are the same user's, whoever has the external id by then."""
     page_size: _builtins.int
     """How many to return at the most: 50 when 0, and 1,000 at the most (a larger number is taken as that)."""
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the users in `before` and `after` to return, by their top-level names; all without it."""
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
+        external_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["external_id", b"external_id", "identifier", b"identifier", "read_mask", b"read_mask", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["external_id", b"external_id", "identifier", b"identifier", "page_size", b"page_size", "page_token", b"page_token", "read_mask", b"read_mask", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["user_id", "external_id"]  # noqa: Y015
+    _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
 
 Global___ListUserChangesRequest: _TypeAlias = ListUserChangesRequest  # noqa: Y015
 
@@ -1022,13 +1090,17 @@ class RestoreUserMetadataRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     CHANGE_ID_FIELD_NUMBER: _builtins.int
     DOCUMENTS_FIELD_NUMBER: _builtins.int
     EXPECTED_ETAGS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Which user. Required."""
+    """By its id."""
+    external_id: _builtins.str
+    """By its external id, compared exactly."""
     change_id: _builtins.int
     """The change after which the documents were as they shall be again. Required."""
     request_id: _builtins.str
@@ -1043,21 +1115,31 @@ class RestoreUserMetadataRequest(_message.Message):
     def expected_etags(self) -> _user_pb2.MetadataEtags:
         """The versions that the write expects; any mismatch writes nothing and is ETAG_MISMATCH."""
 
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it. `metadata_etags` alone is what a
+        writer needs to go on. It is no part of what a request id stands for.
+        """
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
+        external_id: _builtins.str = ...,
         change_id: _builtins.int = ...,
         documents: _abc.Iterable[_document_pb2.Document.ValueType] | None = ...,
         expected_etags: _user_pb2.MetadataEtags | None = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_etags", b"expected_etags"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_etags", b"expected_etags", "external_id", b"external_id", "identifier", b"identifier", "read_mask", b"read_mask", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_id", b"change_id", "documents", b"documents", "expected_etags", b"expected_etags", "request_id", b"request_id", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_id", b"change_id", "documents", b"documents", "expected_etags", b"expected_etags", "external_id", b"external_id", "identifier", b"identifier", "read_mask", b"read_mask", "request_id", b"request_id", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["user_id", "external_id"]  # noqa: Y015
+    _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
 
 Global___RestoreUserMetadataRequest: _TypeAlias = RestoreUserMetadataRequest  # noqa: Y015
 
@@ -1094,6 +1176,7 @@ class WatchUsersRequest(_message.Message):
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     INCLUDE_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
     """Where to go on: the `resume_token` of the last response that was dealt with, used with the same filter. Empty is
     from now on.
@@ -1104,16 +1187,23 @@ class WatchUsersRequest(_message.Message):
     """Whether to send the users as they are first. Only without a resume token; a snapshot that was cut off goes on
     with the token of its last response.
     """
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of each user to send, by their top-level names; all without it. Every change is sent, whether one of
+        these fields changed or not.
+        """
+
     def __init__(
         self,
         *,
         resume_token: _builtins.str = ...,
         filter: _builtins.str = ...,
         include_snapshot: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "include_snapshot", b"include_snapshot", "resume_token", b"resume_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "include_snapshot", b"include_snapshot", "read_mask", b"read_mask", "resume_token", b"resume_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1161,7 +1251,9 @@ class WatchUsersEvent(_message.Message):
     LEFT_FILTER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def snapshot_user(self) -> Global___SnapshotUser:
-        """A user as it is, while the snapshot is sent. Changes that follow may be older: compare their `change_id`."""
+        """A user as it is, while the snapshot is sent. Changes of the same user that follow may be older: compare their
+        `change_id`.
+        """
 
     @_builtins.property
     def change(self) -> _user_change_pb2.UserChange:
@@ -1197,7 +1289,7 @@ class SnapshotUser(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     CHANGE_ID_FIELD_NUMBER: _builtins.int
     change_id: _builtins.int
-    """The last change that is in it."""
+    """The last change of the user that is in it."""
     @_builtins.property
     def user(self) -> _user_pb2.User:
         """The user."""
@@ -1426,6 +1518,7 @@ class CompleteSignUpRequest(_message.Message):
     EXPECTED_ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     sign_up_id: _builtins.str
     """Which sign-up. Required."""
     expected_etag: _builtins.str
@@ -1434,6 +1527,12 @@ class CompleteSignUpRequest(_message.Message):
     """A UUID. The same request again, within 24 hours, returns the user as it is by then."""
     validate_only: _builtins.bool
     """Checks everything, makes nothing, and returns what would be."""
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it. `metadata_etags` alone is what a
+        writer needs to go on. It is no part of what a request id stands for.
+        """
+
     def __init__(
         self,
         *,
@@ -1441,10 +1540,11 @@ class CompleteSignUpRequest(_message.Message):
         expected_etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "request_id", b"request_id", "sign_up_id", b"sign_up_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "read_mask", b"read_mask", "request_id", b"request_id", "sign_up_id", b"sign_up_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1539,11 +1639,14 @@ class CreateSessionTokenRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Whose session. Required."""
+    """By its id."""
+    external_id: _builtins.str
+    """By its external id, compared exactly."""
     request_id: _builtins.str
     """A UUID. The same request again, within 24 hours, makes no other token and returns the `expire_time` only: the
     token is shown once.
@@ -1558,15 +1661,18 @@ class CreateSessionTokenRequest(_message.Message):
         self,
         *,
         user_id: _builtins.str = ...,
+        external_id: _builtins.str = ...,
         ttl: _duration_pb2.Duration | None = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["external_id", b"external_id", "identifier", b"identifier", "ttl", b"ttl", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "ttl", b"ttl", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["external_id", b"external_id", "identifier", b"identifier", "request_id", b"request_id", "ttl", b"ttl", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["user_id", "external_id"]  # noqa: Y015
+    _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
 
 Global___CreateSessionTokenRequest: _TypeAlias = CreateSessionTokenRequest  # noqa: Y015
 

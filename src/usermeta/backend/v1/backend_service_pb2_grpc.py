@@ -297,8 +297,8 @@ class BackendServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListUserChanges(self, request, context):
-        """Lists what was written to a user, newest first. Works for an erased user too, whose changes are then empty.
-        Needs read.
+        """Lists what was written to a user, newest first, by `change_id`. Works for an erased user too, by its id; its changes
+        are then empty. Needs read.
         Errors: USER_NOT_FOUND, PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -314,7 +314,8 @@ class BackendServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchUsers(self, request, context):
-        """Follows what is written to users: in the order of commits, at least once, from a resume token or from now on.
+        """Follows what is written to users: in the order of commits, at least once, from a resume token or from now on. The
+        order is the stream's own: a `change_id` orders the changes of one user only.
         The stream goes on until the client ends it. Needs read.
         Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, FILTER_INVALID; WATCH_TOO_SLOW, when the client does not keep up
         (metadata: `resume_token`, from where to go on); CREDENTIAL_INVALID or CREDENTIAL_EXPIRED, when the key ends.

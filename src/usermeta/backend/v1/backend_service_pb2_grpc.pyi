@@ -97,8 +97,8 @@ class BackendServiceStub:
     Errors: METADATA_INDEX_NOT_FOUND.
     """
     ListUserChanges: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.ListUserChangesRequest, _backend_service_pb2.ListUserChangesResponse]
-    """Lists what was written to a user, newest first. Works for an erased user too, whose changes are then empty.
-    Needs read.
+    """Lists what was written to a user, newest first, by `change_id`. Works for an erased user too, by its id; its changes
+    are then empty. Needs read.
     Errors: USER_NOT_FOUND, PAGE_TOKEN_INVALID.
     """
     RestoreUserMetadata: _grpc.UnaryUnaryMultiCallable[_backend_service_pb2.RestoreUserMetadataRequest, _backend_service_pb2.RestoreUserMetadataResponse]
@@ -106,7 +106,8 @@ class BackendServiceStub:
     Errors: USER_NOT_FOUND, CHANGE_NOT_FOUND, ETAG_MISMATCH, METADATA_TOO_LARGE.
     """
     WatchUsers: _grpc.UnaryStreamMultiCallable[_backend_service_pb2.WatchUsersRequest, _backend_service_pb2.WatchUsersResponse]
-    """Follows what is written to users: in the order of commits, at least once, from a resume token or from now on.
+    """Follows what is written to users: in the order of commits, at least once, from a resume token or from now on. The
+    order is the stream's own: a `change_id` orders the changes of one user only.
     The stream goes on until the client ends it. Needs read.
     Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, FILTER_INVALID; WATCH_TOO_SLOW, when the client does not keep up
     (metadata: `resume_token`, from where to go on); CREDENTIAL_INVALID or CREDENTIAL_EXPIRED, when the key ends.
@@ -217,8 +218,8 @@ class BackendServiceAsyncStub(BackendServiceStub):
     Errors: METADATA_INDEX_NOT_FOUND.
     """
     ListUserChanges: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.ListUserChangesRequest, _backend_service_pb2.ListUserChangesResponse]  # type: ignore[assignment]
-    """Lists what was written to a user, newest first. Works for an erased user too, whose changes are then empty.
-    Needs read.
+    """Lists what was written to a user, newest first, by `change_id`. Works for an erased user too, by its id; its changes
+    are then empty. Needs read.
     Errors: USER_NOT_FOUND, PAGE_TOKEN_INVALID.
     """
     RestoreUserMetadata: _aio.UnaryUnaryMultiCallable[_backend_service_pb2.RestoreUserMetadataRequest, _backend_service_pb2.RestoreUserMetadataResponse]  # type: ignore[assignment]
@@ -226,7 +227,8 @@ class BackendServiceAsyncStub(BackendServiceStub):
     Errors: USER_NOT_FOUND, CHANGE_NOT_FOUND, ETAG_MISMATCH, METADATA_TOO_LARGE.
     """
     WatchUsers: _aio.UnaryStreamMultiCallable[_backend_service_pb2.WatchUsersRequest, _backend_service_pb2.WatchUsersResponse]  # type: ignore[assignment]
-    """Follows what is written to users: in the order of commits, at least once, from a resume token or from now on.
+    """Follows what is written to users: in the order of commits, at least once, from a resume token or from now on. The
+    order is the stream's own: a `change_id` orders the changes of one user only.
     The stream goes on until the client ends it. Needs read.
     Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, FILTER_INVALID; WATCH_TOO_SLOW, when the client does not keep up
     (metadata: `resume_token`, from where to go on); CREDENTIAL_INVALID or CREDENTIAL_EXPIRED, when the key ends.
@@ -424,8 +426,8 @@ class BackendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backend_service_pb2.ListUserChangesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backend_service_pb2.ListUserChangesResponse, _abc.Awaitable[_backend_service_pb2.ListUserChangesResponse]]:
-        """Lists what was written to a user, newest first. Works for an erased user too, whose changes are then empty.
-        Needs read.
+        """Lists what was written to a user, newest first, by `change_id`. Works for an erased user too, by its id; its changes
+        are then empty. Needs read.
         Errors: USER_NOT_FOUND, PAGE_TOKEN_INVALID.
         """
 
@@ -445,7 +447,8 @@ class BackendServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backend_service_pb2.WatchUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_backend_service_pb2.WatchUsersResponse], _abc.AsyncIterator[_backend_service_pb2.WatchUsersResponse]]:
-        """Follows what is written to users: in the order of commits, at least once, from a resume token or from now on.
+        """Follows what is written to users: in the order of commits, at least once, from a resume token or from now on. The
+        order is the stream's own: a `change_id` orders the changes of one user only.
         The stream goes on until the client ends it. Needs read.
         Errors: RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, FILTER_INVALID; WATCH_TOO_SLOW, when the client does not keep up
         (metadata: `resume_token`, from where to go on); CREDENTIAL_INVALID or CREDENTIAL_EXPIRED, when the key ends.

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"usermeta/backend/v1/document.proto\x12\x13usermeta.backend.v1*\x7f\n\x08\x44ocument\x12\x18\n\x14\x44OCUMENT_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44OCUMENT_PUBLIC_METADATA\x10\x01\x12\x1d\n\x19\x44OCUMENT_PRIVATE_METADATA\x10\x02\x12\x1c\n\x18\x44OCUMENT_UNSAFE_METADATA\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"usermeta/backend/v1/document.proto\x12\x13usermeta.backend.v1*\x7f\n\x08\x44ocument\x12\x18\n\x14\x44OCUMENT_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44OCUMENT_PUBLIC_METADATA\x10\x01\x12\x1d\n\x19\x44OCUMENT_PRIVATE_METADATA\x10\x02\x12\x1c\n\x18\x44OCUMENT_UNSAFE_METADATA\x10\x03\x42\x93\x01\n\x13usermeta.backend.v1B\rDocumentProtoP\x01Z!usermeta/gen/backend/v1;backendv1\xa2\x02\x03UMB\xaa\x02\x13Usermeta.Backend.V1\xca\x02\x13Usermeta\\Backend\\V1\xea\x02\x15Usermeta::Backend::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'usermeta.backend.v1.document_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\023usermeta.backend.v1B\rDocumentProtoP\001Z!usermeta/gen/backend/v1;backendv1\242\002\003UMB\252\002\023Usermeta.Backend.V1\312\002\023Usermeta\\Backend\\V1\352\002\025Usermeta::Backend::V1'
   _globals['_DOCUMENT']._serialized_start=59
   _globals['_DOCUMENT']._serialized_end=186
 # @@protoc_insertion_point(module_scope)

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(usermeta/backend/v1/metadata_index.proto\x12\x13usermeta.backend.v1\"\x9b\x01\n\rMetadataIndex\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x37\n\x05state\x18\x02 \x01(\x0e\x32(.usermeta.backend.v1.MetadataIndex.State\"C\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_BUILDING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(usermeta/backend/v1/metadata_index.proto\x12\x13usermeta.backend.v1\"\x9b\x01\n\rMetadataIndex\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x37\n\x05state\x18\x02 \x01(\x0e\x32(.usermeta.backend.v1.MetadataIndex.State\"C\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_BUILDING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x42\x98\x01\n\x13usermeta.backend.v1B\x12MetadataIndexProtoP\x01Z!usermeta/gen/backend/v1;backendv1\xa2\x02\x03UMB\xaa\x02\x13Usermeta.Backend.V1\xca\x02\x13Usermeta\\Backend\\V1\xea\x02\x15Usermeta::Backend::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'usermeta.backend.v1.metadata_index_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\023usermeta.backend.v1B\022MetadataIndexProtoP\001Z!usermeta/gen/backend/v1;backendv1\242\002\003UMB\252\002\023Usermeta.Backend.V1\312\002\023Usermeta\\Backend\\V1\352\002\025Usermeta::Backend::V1'
   _globals['_METADATAINDEX']._serialized_start=66
   _globals['_METADATAINDEX']._serialized_end=221
   _globals['_METADATAINDEX_STATE']._serialized_start=154

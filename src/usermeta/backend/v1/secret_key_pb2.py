@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$usermeta/backend/v1/secret_key.proto\x12\x13usermeta.backend.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x01\n\tSecretKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12*\n\x06scopes\x18\x03 \x03(\x0e\x32\x1a.usermeta.backend.v1.Scope\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*P\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x0e\n\nSCOPE_READ\x10\x01\x12\x0f\n\x0bSCOPE_WRITE\x10\x02\x12\x0f\n\x0bSCOPE_ADMIN\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$usermeta/backend/v1/secret_key.proto\x12\x13usermeta.backend.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x01\n\tSecretKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12*\n\x06scopes\x18\x03 \x03(\x0e\x32\x1a.usermeta.backend.v1.Scope\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*P\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x0e\n\nSCOPE_READ\x10\x01\x12\x0f\n\x0bSCOPE_WRITE\x10\x02\x12\x0f\n\x0bSCOPE_ADMIN\x10\x03\x42\x94\x01\n\x13usermeta.backend.v1B\x0eSecretKeyProtoP\x01Z!usermeta/gen/backend/v1;backendv1\xa2\x02\x03UMB\xaa\x02\x13Usermeta.Backend.V1\xca\x02\x13Usermeta\\Backend\\V1\xea\x02\x15Usermeta::Backend::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'usermeta.backend.v1.secret_key_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\023usermeta.backend.v1B\016SecretKeyProtoP\001Z!usermeta/gen/backend/v1;backendv1\242\002\003UMB\252\002\023Usermeta.Backend.V1\312\002\023Usermeta\\Backend\\V1\352\002\025Usermeta::Backend::V1'
   _globals['_SCOPE']._serialized_start=333
   _globals['_SCOPE']._serialized_end=413
   _globals['_SECRETKEY']._serialized_start=95

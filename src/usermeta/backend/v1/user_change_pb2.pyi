@@ -81,7 +81,9 @@ class UserChange(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
     change_id: _builtins.int
-    """The change's id: later commits have higher ones."""
+    """The change's id: of two changes of one user the later has the higher one. Between users it orders nothing: in which
+    order all was committed is what WatchUsers tells, by the order of its events and its resume tokens.
+    """
     user_id: _builtins.str
     """Whose change it is."""
     kind: Global___UserChange.Kind.ValueType

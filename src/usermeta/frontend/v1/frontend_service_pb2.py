@@ -29,13 +29,14 @@ from usermeta.frontend.v1 import user_pb2 as usermeta_dot_frontend_dot_v1_dot_us
 from usermeta.type.v1 import patch_pb2 as usermeta_dot_type_dot_v1_dot_patch__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+usermeta/frontend/v1/frontend_service.proto\x12\x14usermeta.frontend.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\"usermeta/frontend/v1/sign_up.proto\x1a\x1fusermeta/frontend/v1/user.proto\x1a\x1cusermeta/type/v1/patch.proto\"o\n\x13\x43reateSignUpRequest\x12-\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1c.usermeta.frontend.v1.SignUp\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"\\\n\x14\x43reateSignUpResponse\x12-\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1c.usermeta.frontend.v1.SignUp\x12\x15\n\rsign_up_token\x18\x02 \x01(\t\"\x12\n\x10GetSignUpRequest\"B\n\x11GetSignUpResponse\x12-\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1c.usermeta.frontend.v1.SignUp\"\xb7\x01\n\x13UpdateSignUpRequest\x12-\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1c.usermeta.frontend.v1.SignUp\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rexpected_etag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"E\n\x14UpdateSignUpResponse\x12-\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1c.usermeta.frontend.v1.SignUp\"Y\n\x15\x43ompleteSignUpRequest\x12\x15\n\rexpected_etag\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"Y\n\x16\x43ompleteSignUpResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\x12\x15\n\rsession_token\x18\x02 \x01(\t\"\x10\n\x0eGetUserRequest\";\n\x0fGetUserResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\"\x12\n\x10WatchUserRequest\"=\n\x11WatchUserResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\"\xb0\x01\n\x11UpdateUserRequest\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rexpected_etag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\">\n\x12UpdateUserResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\"\xa7\x01\n\x18MergeUserMetadataRequest\x12\x35\n\x0funsafe_metadata\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x88\x01\x01\x12\x15\n\rexpected_etag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x42\x12\n\x10_unsafe_metadata\"E\n\x19MergeUserMetadataResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\"\xa9\x01\n\x1aReplaceUserMetadataRequest\x12\x35\n\x0funsafe_metadata\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructH\x00\x88\x01\x01\x12\x15\n\rexpected_etag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x42\x12\n\x10_unsafe_metadata\"G\n\x1bReplaceUserMetadataResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\"\x97\x01\n\x18PatchUserMetadataRequest\x12\x39\n\x0funsafe_metadata\x18\x01 \x03(\x0b\x32 .usermeta.type.v1.PatchOperation\x12\x15\n\rexpected_etag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"E\n\x19PatchUserMetadataResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\"$\n\x11GetProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"D\n\x12GetProfileResponse\x12.\n\x07profile\x18\x01 \x01(\x0b\x32\x1d.usermeta.frontend.v1.Profile\"+\n\x17\x42\x61tchGetProfilesRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\"\x80\x01\n\x18\x42\x61tchGetProfilesResponse\x12/\n\x08profiles\x18\x01 \x03(\x0b\x32\x1d.usermeta.frontend.v1.Profile\x12\x18\n\x10missing_user_ids\x18\x02 \x03(\t\x12\x19\n\x11\x64\x65\x66\x65rred_user_ids\x18\x03 \x03(\t2\xff\t\n\x0f\x46rontendService\x12\x65\n\x0c\x43reateSignUp\x12).usermeta.frontend.v1.CreateSignUpRequest\x1a*.usermeta.frontend.v1.CreateSignUpResponse\x12\\\n\tGetSignUp\x12&.usermeta.frontend.v1.GetSignUpRequest\x1a\'.usermeta.frontend.v1.GetSignUpResponse\x12\x65\n\x0cUpdateSignUp\x12).usermeta.frontend.v1.UpdateSignUpRequest\x1a*.usermeta.frontend.v1.UpdateSignUpResponse\x12k\n\x0e\x43ompleteSignUp\x12+.usermeta.frontend.v1.CompleteSignUpRequest\x1a,.usermeta.frontend.v1.CompleteSignUpResponse\x12V\n\x07GetUser\x12$.usermeta.frontend.v1.GetUserRequest\x1a%.usermeta.frontend.v1.GetUserResponse\x12^\n\tWatchUser\x12&.usermeta.frontend.v1.WatchUserRequest\x1a\'.usermeta.frontend.v1.WatchUserResponse0\x01\x12_\n\nUpdateUser\x12\'.usermeta.frontend.v1.UpdateUserRequest\x1a(.usermeta.frontend.v1.UpdateUserResponse\x12t\n\x11MergeUserMetadata\x12..usermeta.frontend.v1.MergeUserMetadataRequest\x1a/.usermeta.frontend.v1.MergeUserMetadataResponse\x12z\n\x13ReplaceUserMetadata\x12\x30.usermeta.frontend.v1.ReplaceUserMetadataRequest\x1a\x31.usermeta.frontend.v1.ReplaceUserMetadataResponse\x12t\n\x11PatchUserMetadata\x12..usermeta.frontend.v1.PatchUserMetadataRequest\x1a/.usermeta.frontend.v1.PatchUserMetadataResponse\x12_\n\nGetProfile\x12\'.usermeta.frontend.v1.GetProfileRequest\x1a(.usermeta.frontend.v1.GetProfileResponse\x12q\n\x10\x42\x61tchGetProfiles\x12-.usermeta.frontend.v1.BatchGetProfilesRequest\x1a..usermeta.frontend.v1.BatchGetProfilesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+usermeta/frontend/v1/frontend_service.proto\x12\x14usermeta.frontend.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\"usermeta/frontend/v1/sign_up.proto\x1a\x1fusermeta/frontend/v1/user.proto\x1a\x1cusermeta/type/v1/patch.proto\"o\n\x13\x43reateSignUpRequest\x12-\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1c.usermeta.frontend.v1.SignUp\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"\\\n\x14\x43reateSignUpResponse\x12-\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1c.usermeta.frontend.v1.SignUp\x12\x15\n\rsign_up_token\x18\x02 \x01(\t\"\x12\n\x10GetSignUpRequest\"B\n\x11GetSignUpResponse\x12-\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1c.usermeta.frontend.v1.SignUp\"\xb7\x01\n\x13UpdateSignUpRequest\x12-\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1c.usermeta.frontend.v1.SignUp\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rexpected_etag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\"E\n\x14UpdateSignUpResponse\x12-\n\x07sign_up\x18\x01 \x01(\x0b\x32\x1c.usermeta.frontend.v1.SignUp\"\x88\x01\n\x15\x43ompleteSignUpRequest\x12\x15\n\rexpected_etag\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"Y\n\x16\x43ompleteSignUpResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\x12\x15\n\rsession_token\x18\x02 \x01(\t\"?\n\x0eGetUserRequest\x12-\n\tread_mask\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\";\n\x0fGetUserResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\"A\n\x10WatchUserRequest\x12-\n\tread_mask\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"=\n\x11WatchUserResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\"\xdf\x01\n\x11UpdateUserRequest\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rexpected_etag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12-\n\tread_mask\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\">\n\x12UpdateUserResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\"\xbd\x01\n\x18MergeUserMetadataRequest\x12\x30\n\x0funsafe_metadata\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x15\n\rexpected_etag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12-\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"E\n\x19MergeUserMetadataResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\"\xbf\x01\n\x1aReplaceUserMetadataRequest\x12\x30\n\x0funsafe_metadata\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x15\n\rexpected_etag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12-\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"G\n\x1bReplaceUserMetadataResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\"\xc6\x01\n\x18PatchUserMetadataRequest\x12\x39\n\x0funsafe_metadata\x18\x01 \x03(\x0b\x32 .usermeta.type.v1.PatchOperation\x12\x15\n\rexpected_etag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12-\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"E\n\x19PatchUserMetadataResponse\x12(\n\x04user\x18\x01 \x01(\x0b\x32\x1a.usermeta.frontend.v1.User\"$\n\x11GetProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"D\n\x12GetProfileResponse\x12.\n\x07profile\x18\x01 \x01(\x0b\x32\x1d.usermeta.frontend.v1.Profile\"+\n\x17\x42\x61tchGetProfilesRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\"\x80\x01\n\x18\x42\x61tchGetProfilesResponse\x12/\n\x08profiles\x18\x01 \x03(\x0b\x32\x1d.usermeta.frontend.v1.Profile\x12\x18\n\x10missing_user_ids\x18\x02 \x03(\t\x12\x19\n\x11\x64\x65\x66\x65rred_user_ids\x18\x03 \x03(\t2\xff\t\n\x0f\x46rontendService\x12\x65\n\x0c\x43reateSignUp\x12).usermeta.frontend.v1.CreateSignUpRequest\x1a*.usermeta.frontend.v1.CreateSignUpResponse\x12\\\n\tGetSignUp\x12&.usermeta.frontend.v1.GetSignUpRequest\x1a\'.usermeta.frontend.v1.GetSignUpResponse\x12\x65\n\x0cUpdateSignUp\x12).usermeta.frontend.v1.UpdateSignUpRequest\x1a*.usermeta.frontend.v1.UpdateSignUpResponse\x12k\n\x0e\x43ompleteSignUp\x12+.usermeta.frontend.v1.CompleteSignUpRequest\x1a,.usermeta.frontend.v1.CompleteSignUpResponse\x12V\n\x07GetUser\x12$.usermeta.frontend.v1.GetUserRequest\x1a%.usermeta.frontend.v1.GetUserResponse\x12^\n\tWatchUser\x12&.usermeta.frontend.v1.WatchUserRequest\x1a\'.usermeta.frontend.v1.WatchUserResponse0\x01\x12_\n\nUpdateUser\x12\'.usermeta.frontend.v1.UpdateUserRequest\x1a(.usermeta.frontend.v1.UpdateUserResponse\x12t\n\x11MergeUserMetadata\x12..usermeta.frontend.v1.MergeUserMetadataRequest\x1a/.usermeta.frontend.v1.MergeUserMetadataResponse\x12z\n\x13ReplaceUserMetadata\x12\x30.usermeta.frontend.v1.ReplaceUserMetadataRequest\x1a\x31.usermeta.frontend.v1.ReplaceUserMetadataResponse\x12t\n\x11PatchUserMetadata\x12..usermeta.frontend.v1.PatchUserMetadataRequest\x1a/.usermeta.frontend.v1.PatchUserMetadataResponse\x12_\n\nGetProfile\x12\'.usermeta.frontend.v1.GetProfileRequest\x1a(.usermeta.frontend.v1.GetProfileResponse\x12q\n\x10\x42\x61tchGetProfiles\x12-.usermeta.frontend.v1.BatchGetProfilesRequest\x1a..usermeta.frontend.v1.BatchGetProfilesResponseB\xa0\x01\n\x14usermeta.frontend.v1B\x14\x46rontendServiceProtoP\x01Z#usermeta/gen/frontend/v1;frontendv1\xa2\x02\x03UMF\xaa\x02\x14Usermeta.Frontend.V1\xca\x02\x14Usermeta\\Frontend\\V1\xea\x02\x16Usermeta::Frontend::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'usermeta.frontend.v1.frontend_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024usermeta.frontend.v1B\024FrontendServiceProtoP\001Z#usermeta/gen/frontend/v1;frontendv1\242\002\003UMF\252\002\024Usermeta.Frontend.V1\312\002\024Usermeta\\Frontend\\V1\352\002\026Usermeta::Frontend::V1'
   _globals['_CREATESIGNUPREQUEST']._serialized_start=232
   _globals['_CREATESIGNUPREQUEST']._serialized_end=343
   _globals['_CREATESIGNUPRESPONSE']._serialized_start=345
@@ -48,42 +49,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATESIGNUPREQUEST']._serialized_end=711
   _globals['_UPDATESIGNUPRESPONSE']._serialized_start=713
   _globals['_UPDATESIGNUPRESPONSE']._serialized_end=782
-  _globals['_COMPLETESIGNUPREQUEST']._serialized_start=784
-  _globals['_COMPLETESIGNUPREQUEST']._serialized_end=873
-  _globals['_COMPLETESIGNUPRESPONSE']._serialized_start=875
-  _globals['_COMPLETESIGNUPRESPONSE']._serialized_end=964
-  _globals['_GETUSERREQUEST']._serialized_start=966
-  _globals['_GETUSERREQUEST']._serialized_end=982
-  _globals['_GETUSERRESPONSE']._serialized_start=984
-  _globals['_GETUSERRESPONSE']._serialized_end=1043
-  _globals['_WATCHUSERREQUEST']._serialized_start=1045
-  _globals['_WATCHUSERREQUEST']._serialized_end=1063
-  _globals['_WATCHUSERRESPONSE']._serialized_start=1065
-  _globals['_WATCHUSERRESPONSE']._serialized_end=1126
-  _globals['_UPDATEUSERREQUEST']._serialized_start=1129
-  _globals['_UPDATEUSERREQUEST']._serialized_end=1305
-  _globals['_UPDATEUSERRESPONSE']._serialized_start=1307
-  _globals['_UPDATEUSERRESPONSE']._serialized_end=1369
-  _globals['_MERGEUSERMETADATAREQUEST']._serialized_start=1372
-  _globals['_MERGEUSERMETADATAREQUEST']._serialized_end=1539
-  _globals['_MERGEUSERMETADATARESPONSE']._serialized_start=1541
-  _globals['_MERGEUSERMETADATARESPONSE']._serialized_end=1610
-  _globals['_REPLACEUSERMETADATAREQUEST']._serialized_start=1613
-  _globals['_REPLACEUSERMETADATAREQUEST']._serialized_end=1782
-  _globals['_REPLACEUSERMETADATARESPONSE']._serialized_start=1784
-  _globals['_REPLACEUSERMETADATARESPONSE']._serialized_end=1855
-  _globals['_PATCHUSERMETADATAREQUEST']._serialized_start=1858
-  _globals['_PATCHUSERMETADATAREQUEST']._serialized_end=2009
-  _globals['_PATCHUSERMETADATARESPONSE']._serialized_start=2011
-  _globals['_PATCHUSERMETADATARESPONSE']._serialized_end=2080
-  _globals['_GETPROFILEREQUEST']._serialized_start=2082
-  _globals['_GETPROFILEREQUEST']._serialized_end=2118
-  _globals['_GETPROFILERESPONSE']._serialized_start=2120
-  _globals['_GETPROFILERESPONSE']._serialized_end=2188
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=2190
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=2233
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=2236
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=2364
-  _globals['_FRONTENDSERVICE']._serialized_start=2367
-  _globals['_FRONTENDSERVICE']._serialized_end=3646
+  _globals['_COMPLETESIGNUPREQUEST']._serialized_start=785
+  _globals['_COMPLETESIGNUPREQUEST']._serialized_end=921
+  _globals['_COMPLETESIGNUPRESPONSE']._serialized_start=923
+  _globals['_COMPLETESIGNUPRESPONSE']._serialized_end=1012
+  _globals['_GETUSERREQUEST']._serialized_start=1014
+  _globals['_GETUSERREQUEST']._serialized_end=1077
+  _globals['_GETUSERRESPONSE']._serialized_start=1079
+  _globals['_GETUSERRESPONSE']._serialized_end=1138
+  _globals['_WATCHUSERREQUEST']._serialized_start=1140
+  _globals['_WATCHUSERREQUEST']._serialized_end=1205
+  _globals['_WATCHUSERRESPONSE']._serialized_start=1207
+  _globals['_WATCHUSERRESPONSE']._serialized_end=1268
+  _globals['_UPDATEUSERREQUEST']._serialized_start=1271
+  _globals['_UPDATEUSERREQUEST']._serialized_end=1494
+  _globals['_UPDATEUSERRESPONSE']._serialized_start=1496
+  _globals['_UPDATEUSERRESPONSE']._serialized_end=1558
+  _globals['_MERGEUSERMETADATAREQUEST']._serialized_start=1561
+  _globals['_MERGEUSERMETADATAREQUEST']._serialized_end=1750
+  _globals['_MERGEUSERMETADATARESPONSE']._serialized_start=1752
+  _globals['_MERGEUSERMETADATARESPONSE']._serialized_end=1821
+  _globals['_REPLACEUSERMETADATAREQUEST']._serialized_start=1824
+  _globals['_REPLACEUSERMETADATAREQUEST']._serialized_end=2015
+  _globals['_REPLACEUSERMETADATARESPONSE']._serialized_start=2017
+  _globals['_REPLACEUSERMETADATARESPONSE']._serialized_end=2088
+  _globals['_PATCHUSERMETADATAREQUEST']._serialized_start=2091
+  _globals['_PATCHUSERMETADATAREQUEST']._serialized_end=2289
+  _globals['_PATCHUSERMETADATARESPONSE']._serialized_start=2291
+  _globals['_PATCHUSERMETADATARESPONSE']._serialized_end=2360
+  _globals['_GETPROFILEREQUEST']._serialized_start=2362
+  _globals['_GETPROFILEREQUEST']._serialized_end=2398
+  _globals['_GETPROFILERESPONSE']._serialized_start=2400
+  _globals['_GETPROFILERESPONSE']._serialized_end=2468
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=2470
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=2513
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=2516
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=2644
+  _globals['_FRONTENDSERVICE']._serialized_start=2647
+  _globals['_FRONTENDSERVICE']._serialized_end=3926
 # @@protoc_insertion_point(module_scope)

@@ -203,22 +203,30 @@ class CompleteSignUpRequest(_message.Message):
     EXPECTED_ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     expected_etag: _builtins.str
     """If set, the sign-up is completed only while its `etag` is still this one; otherwise ETAG_MISMATCH."""
     request_id: _builtins.str
     """A UUID. The same request again, within 24 hours, makes no other user, and returns what completing again does."""
     validate_only: _builtins.bool
     """Checks everything, makes nothing, and returns what would be."""
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it. `metadata_etags` alone is what a
+        writer needs to go on. It is no part of what a request id stands for.
+        """
+
     def __init__(
         self,
         *,
         expected_etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "read_mask", b"read_mask", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,16 +264,23 @@ Global___CompleteSignUpResponse: _TypeAlias = CompleteSignUpResponse  # noqa: Y0
 
 @_typing.final
 class GetUserRequest(_message.Message):
-    """Request of GetUser. It is empty: the session says who."""
+    """Request of GetUser. The session says who."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    READ_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it."""
+
     def __init__(
         self,
+        *,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -297,16 +312,25 @@ Global___GetUserResponse: _TypeAlias = GetUserResponse  # noqa: Y015
 
 @_typing.final
 class WatchUserRequest(_message.Message):
-    """Request of WatchUser. It is empty: the session says who."""
+    """Request of WatchUser. The session says who."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    READ_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to send, by their top-level names; all without it. The user is sent whenever something
+        visible changes, whether it is one of these fields or not.
+        """
+
     def __init__(
         self,
+        *,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -347,6 +371,7 @@ class UpdateUserRequest(_message.Message):
     EXPECTED_ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     expected_etag: _builtins.str
     """If set, the change happens only while the user's `etag` is still this one; otherwise ETAG_MISMATCH."""
     request_id: _builtins.str
@@ -361,6 +386,12 @@ class UpdateUserRequest(_message.Message):
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Which fields to change (AIP-134). Without it, those that are populated. A masked empty string unsets the field."""
 
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it. `metadata_etags` alone is what a
+        writer needs to go on. It is no part of what a request id stands for.
+        """
+
     def __init__(
         self,
         *,
@@ -369,10 +400,11 @@ class UpdateUserRequest(_message.Message):
         expected_etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask", "update_mask", b"update_mask", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "request_id", b"request_id", "update_mask", b"update_mask", "user", b"user", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "read_mask", b"read_mask", "request_id", b"request_id", "update_mask", b"update_mask", "user", b"user", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -412,6 +444,7 @@ class MergeUserMetadataRequest(_message.Message):
     EXPECTED_ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     expected_etag: _builtins.str
     """If set, the write happens only while `metadata_etags.unsafe_metadata` is still this one; otherwise ETAG_MISMATCH."""
     request_id: _builtins.str
@@ -422,6 +455,12 @@ class MergeUserMetadataRequest(_message.Message):
     def unsafe_metadata(self) -> _struct_pb2.Struct:
         """The merge patch for the unsafe document. Required; `{}` changes nothing."""
 
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it. `metadata_etags` alone is what a
+        writer needs to go on. It is no part of what a request id stands for.
+        """
+
     def __init__(
         self,
         *,
@@ -429,14 +468,13 @@ class MergeUserMetadataRequest(_message.Message):
         expected_etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_unsafe_metadata", b"_unsafe_metadata", "unsafe_metadata", b"unsafe_metadata"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask", "unsafe_metadata", b"unsafe_metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_unsafe_metadata", b"_unsafe_metadata", "expected_etag", b"expected_etag", "request_id", b"request_id", "unsafe_metadata", b"unsafe_metadata", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "read_mask", b"read_mask", "request_id", b"request_id", "unsafe_metadata", b"unsafe_metadata", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__unsafe_metadata: _TypeAlias = _typing.Literal["unsafe_metadata"]  # noqa: Y015
-    _WhichOneofArgType__unsafe_metadata: _TypeAlias = _typing.Literal["_unsafe_metadata", b"_unsafe_metadata"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__unsafe_metadata) -> _WhichOneofReturnType__unsafe_metadata | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MergeUserMetadataRequest: _TypeAlias = MergeUserMetadataRequest  # noqa: Y015
 
@@ -474,6 +512,7 @@ class ReplaceUserMetadataRequest(_message.Message):
     EXPECTED_ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     expected_etag: _builtins.str
     """If set, the write happens only while `metadata_etags.unsafe_metadata` is still this one; otherwise ETAG_MISMATCH."""
     request_id: _builtins.str
@@ -484,6 +523,12 @@ class ReplaceUserMetadataRequest(_message.Message):
     def unsafe_metadata(self) -> _struct_pb2.Struct:
         """The whole new unsafe document; a null inside stays a JSON null. Required; `{}` clears it."""
 
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it. `metadata_etags` alone is what a
+        writer needs to go on. It is no part of what a request id stands for.
+        """
+
     def __init__(
         self,
         *,
@@ -491,14 +536,13 @@ class ReplaceUserMetadataRequest(_message.Message):
         expected_etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_unsafe_metadata", b"_unsafe_metadata", "unsafe_metadata", b"unsafe_metadata"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask", "unsafe_metadata", b"unsafe_metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_unsafe_metadata", b"_unsafe_metadata", "expected_etag", b"expected_etag", "request_id", b"request_id", "unsafe_metadata", b"unsafe_metadata", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "read_mask", b"read_mask", "request_id", b"request_id", "unsafe_metadata", b"unsafe_metadata", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__unsafe_metadata: _TypeAlias = _typing.Literal["unsafe_metadata"]  # noqa: Y015
-    _WhichOneofArgType__unsafe_metadata: _TypeAlias = _typing.Literal["_unsafe_metadata", b"_unsafe_metadata"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__unsafe_metadata) -> _WhichOneofReturnType__unsafe_metadata | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplaceUserMetadataRequest: _TypeAlias = ReplaceUserMetadataRequest  # noqa: Y015
 
@@ -536,6 +580,7 @@ class PatchUserMetadataRequest(_message.Message):
     EXPECTED_ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     expected_etag: _builtins.str
     """If set, the write happens only while `metadata_etags.unsafe_metadata` is still this one; otherwise ETAG_MISMATCH."""
     request_id: _builtins.str
@@ -546,6 +591,12 @@ class PatchUserMetadataRequest(_message.Message):
     def unsafe_metadata(self) -> _containers.RepeatedCompositeFieldContainer[_patch_pb2.PatchOperation]:
         """The operations on the unsafe document, in order. At least 1, at most 100."""
 
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields of the user to return, by their top-level names; all without it. `metadata_etags` alone is what a
+        writer needs to go on. It is no part of what a request id stands for.
+        """
+
     def __init__(
         self,
         *,
@@ -553,10 +604,11 @@ class PatchUserMetadataRequest(_message.Message):
         expected_etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "request_id", b"request_id", "unsafe_metadata", b"unsafe_metadata", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_etag", b"expected_etag", "read_mask", b"read_mask", "request_id", b"request_id", "unsafe_metadata", b"unsafe_metadata", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

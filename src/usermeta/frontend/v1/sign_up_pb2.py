@@ -27,13 +27,14 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from usermeta.type.v1 import sign_up_status_pb2 as usermeta_dot_type_dot_v1_dot_sign__up__status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"usermeta/frontend/v1/sign_up.proto\x12\x14usermeta.frontend.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%usermeta/type/v1/sign_up_status.proto\"\xb8\x03\n\x06SignUp\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\x06status\x18\x02 \x01(\x0e\x32\x1e.usermeta.type.v1.SignUpStatus\x12\x17\n\x0frequired_fields\x18\x03 \x03(\t\x12\x16\n\x0emissing_fields\x18\x04 \x03(\t\x12\x10\n\x08username\x18\x05 \x01(\t\x12\x15\n\remail_address\x18\x06 \x01(\t\x12\x12\n\nfirst_name\x18\x07 \x01(\t\x12\x11\n\tlast_name\x18\x08 \x01(\t\x12\x30\n\x0funsafe_metadata\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12\x17\n\x0f\x63reated_user_id\x18\x0b \x01(\t\x12\x30\n\x0c\x61\x62\x61ndon_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampJ\x04\x08\x0f\x10\x13\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"usermeta/frontend/v1/sign_up.proto\x12\x14usermeta.frontend.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%usermeta/type/v1/sign_up_status.proto\"\xb8\x03\n\x06SignUp\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\x06status\x18\x02 \x01(\x0e\x32\x1e.usermeta.type.v1.SignUpStatus\x12\x17\n\x0frequired_fields\x18\x03 \x03(\t\x12\x16\n\x0emissing_fields\x18\x04 \x03(\t\x12\x10\n\x08username\x18\x05 \x01(\t\x12\x15\n\remail_address\x18\x06 \x01(\t\x12\x12\n\nfirst_name\x18\x07 \x01(\t\x12\x11\n\tlast_name\x18\x08 \x01(\t\x12\x30\n\x0funsafe_metadata\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12\x17\n\x0f\x63reated_user_id\x18\x0b \x01(\t\x12\x30\n\x0c\x61\x62\x61ndon_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampJ\x04\x08\x0f\x10\x13\x42\x97\x01\n\x14usermeta.frontend.v1B\x0bSignUpProtoP\x01Z#usermeta/gen/frontend/v1;frontendv1\xa2\x02\x03UMF\xaa\x02\x14Usermeta.Frontend.V1\xca\x02\x14Usermeta\\Frontend\\V1\xea\x02\x16Usermeta::Frontend::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'usermeta.frontend.v1.sign_up_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024usermeta.frontend.v1B\013SignUpProtoP\001Z#usermeta/gen/frontend/v1;frontendv1\242\002\003UMF\252\002\024Usermeta.Frontend.V1\312\002\024Usermeta\\Frontend\\V1\352\002\026Usermeta::Frontend::V1'
   _globals['_SIGNUP']._serialized_start=163
   _globals['_SIGNUP']._serialized_end=603
 # @@protoc_insertion_point(module_scope)

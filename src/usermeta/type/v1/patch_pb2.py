@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cusermeta/type/v1/patch.proto\x12\x10usermeta.type.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xae\x02\n\x0ePatchOperation\x12/\n\x02op\x18\x01 \x01(\x0e\x32#.usermeta.type.v1.PatchOperation.Op\x12\x11\n\x04path\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\tfrom_path\x18\x03 \x01(\tH\x01R\x04\x66rom\x88\x01\x01\x12%\n\x05value\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\"|\n\x02Op\x12\x12\n\x0eOP_UNSPECIFIED\x10\x00\x12\n\n\x06OP_ADD\x10\x01\x12\r\n\tOP_REMOVE\x10\x02\x12\x0e\n\nOP_REPLACE\x10\x03\x12\x0b\n\x07OP_MOVE\x10\x04\x12\x0b\n\x07OP_COPY\x10\x05\x12\x0b\n\x07OP_TEST\x10\x06\x12\x10\n\x0cOP_INCREMENT\x10\x07\x42\x07\n\x05_pathB\x0c\n\n_from_pathb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cusermeta/type/v1/patch.proto\x12\x10usermeta.type.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xae\x02\n\x0ePatchOperation\x12/\n\x02op\x18\x01 \x01(\x0e\x32#.usermeta.type.v1.PatchOperation.Op\x12\x11\n\x04path\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\tfrom_path\x18\x03 \x01(\tH\x01R\x04\x66rom\x88\x01\x01\x12%\n\x05value\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\"|\n\x02Op\x12\x12\n\x0eOP_UNSPECIFIED\x10\x00\x12\n\n\x06OP_ADD\x10\x01\x12\r\n\tOP_REMOVE\x10\x02\x12\x0e\n\nOP_REPLACE\x10\x03\x12\x0b\n\x07OP_MOVE\x10\x04\x12\x0b\n\x07OP_COPY\x10\x05\x12\x0b\n\x07OP_TEST\x10\x06\x12\x10\n\x0cOP_INCREMENT\x10\x07\x42\x07\n\x05_pathB\x0c\n\n_from_pathB~\n\x10usermeta.type.v1B\nPatchProtoP\x01Z\x1busermeta/gen/type/v1;typev1\xa2\x02\x03UMT\xaa\x02\x10Usermeta.Type.V1\xca\x02\x10Usermeta\\Type\\V1\xea\x02\x12Usermeta::Type::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'usermeta.type.v1.patch_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\020usermeta.type.v1B\nPatchProtoP\001Z\033usermeta/gen/type/v1;typev1\242\002\003UMT\252\002\020Usermeta.Type.V1\312\002\020Usermeta\\Type\\V1\352\002\022Usermeta::Type::V1'
   _globals['_PATCHOPERATION']._serialized_start=81
   _globals['_PATCHOPERATION']._serialized_end=383
   _globals['_PATCHOPERATION_OP']._serialized_start=236

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%usermeta/type/v1/sign_up_status.proto\x12\x10usermeta.type.v1*\xc9\x01\n\x0cSignUpStatus\x12\x1e\n\x1aSIGN_UP_STATUS_UNSPECIFIED\x10\x00\x12\'\n#SIGN_UP_STATUS_MISSING_REQUIREMENTS\x10\x01\x12\x18\n\x14SIGN_UP_STATUS_READY\x10\x02\x12\x1b\n\x17SIGN_UP_STATUS_COMPLETE\x10\x03\x12\x1b\n\x17SIGN_UP_STATUS_REJECTED\x10\x04\x12\x1c\n\x18SIGN_UP_STATUS_ABANDONED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%usermeta/type/v1/sign_up_status.proto\x12\x10usermeta.type.v1*\xc9\x01\n\x0cSignUpStatus\x12\x1e\n\x1aSIGN_UP_STATUS_UNSPECIFIED\x10\x00\x12\'\n#SIGN_UP_STATUS_MISSING_REQUIREMENTS\x10\x01\x12\x18\n\x14SIGN_UP_STATUS_READY\x10\x02\x12\x1b\n\x17SIGN_UP_STATUS_COMPLETE\x10\x03\x12\x1b\n\x17SIGN_UP_STATUS_REJECTED\x10\x04\x12\x1c\n\x18SIGN_UP_STATUS_ABANDONED\x10\x05\x42\x85\x01\n\x10usermeta.type.v1B\x11SignUpStatusProtoP\x01Z\x1busermeta/gen/type/v1;typev1\xa2\x02\x03UMT\xaa\x02\x10Usermeta.Type.V1\xca\x02\x10Usermeta\\Type\\V1\xea\x02\x12Usermeta::Type::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'usermeta.type.v1.sign_up_status_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\020usermeta.type.v1B\021SignUpStatusProtoP\001Z\033usermeta/gen/type/v1;typev1\242\002\003UMT\252\002\020Usermeta.Type.V1\312\002\020Usermeta\\Type\\V1\352\002\022Usermeta::Type::V1'
   _globals['_SIGNUPSTATUS']._serialized_start=60
   _globals['_SIGNUPSTATUS']._serialized_end=261
 # @@protoc_insertion_point(module_scope)

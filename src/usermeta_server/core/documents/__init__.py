@@ -2,9 +2,6 @@
 
 from usermeta_server.core.documents.canonical import (
     MAX_NUMBER,
-    Container,
-    Json,
-    JsonObject,
     dump,
     equal,
     load,
@@ -14,17 +11,12 @@ from usermeta_server.core.documents.canonical import (
 from usermeta_server.core.documents.json_patch import Patch, Step, apply_patch, step_of
 from usermeta_server.core.documents.limits import Limits, check_representable, seal, seal_all
 from usermeta_server.core.documents.merge_patch import merge_patch
-from usermeta_server.core.documents.operations import MAX_OPERATIONS, MISSING, Missing, Op, Operation
+from usermeta_server.core.documents.operations import MAX_OPERATIONS, Op, Operation
 
 __all__ = [
     "MAX_NUMBER",
     "MAX_OPERATIONS",
-    "MISSING",
-    "Container",
-    "Json",
-    "JsonObject",
     "Limits",
-    "Missing",
     "Op",
     "Operation",
     "Patch",

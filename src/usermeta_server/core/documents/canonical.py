@@ -4,13 +4,9 @@ A value is never changed in place once it is part of a document: documents share
 have in common, with each other and with the requests that they came from.
 """
 
-from typing import TypeAlias
-
 import orjson
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-JsonObject: TypeAlias = dict[str, Json]
-Container: TypeAlias = dict[str, Json] | list[Json]
+from usermeta_server.values import Json, JsonObject
 
 MAX_NUMBER = 2**53 - 1
 """The largest magnitude of a number: up to it every integer is exact as a double (RFC 8259, section 6)."""

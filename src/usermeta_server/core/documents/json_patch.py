@@ -18,15 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias, TypeGuard
 
-from usermeta_server.core.documents.canonical import (
-    MAX_NUMBER,
-    Container,
-    Json,
-    JsonObject,
-    equal,
-    measure,
-    normal_number,
-)
+from usermeta_server.core.documents.canonical import MAX_NUMBER, equal, measure, normal_number
 from usermeta_server.core.documents.json_pointer import (
     PathError,
     PathMissingError,
@@ -40,8 +32,9 @@ from usermeta_server.core.documents.json_pointer import (
     shown,
 )
 from usermeta_server.core.documents.limits import Limits, depth, seal, too_deep, too_large
-from usermeta_server.core.documents.operations import MISSING, NEEDS, Missing, Op, Operation, check_operation
+from usermeta_server.core.documents.operations import NEEDS, Op, Operation, check_operation
 from usermeta_server.errors import Reason, Status, UsermetaError, Violation, all_of
+from usermeta_server.values import MISSING, Container, Json, JsonObject, Missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import TypeAlias
 
-from usermeta_server.core.documents.canonical import Container, Json, JsonObject
+from usermeta_server.values import Container, Json, JsonObject
 
 Tokens: TypeAlias = tuple[str, ...]
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from usermeta_server.core.documents.canonical import MAX_NUMBER, Container, Json, JsonObject, dump, normal_form
+from usermeta_server.core.documents.canonical import MAX_NUMBER, dump, normal_form
 from usermeta_server.core.documents.json_pointer import Tokens, format_pointer, shown
 from usermeta_server.errors import Reason, UsermetaError, each_of, invalid
+from usermeta_server.values import Container, Json, JsonObject
 
 D = TypeVar("D", bound=str)
 
@@ -30,7 +31,7 @@ class Limits:
     max_key_bytes: int = 256
 
 
-_BOUNDLESS = Limits(max_bytes=sys.maxsize, max_depth=sys.maxsize, max_key_bytes=sys.maxsize)
+_BOUNDLESS = Limits(max_bytes=sys.maxsize, max_depth=sys.maxsize)
 
 
 def seal(document: JsonObject, field: str, limits: Limits) -> bytes:

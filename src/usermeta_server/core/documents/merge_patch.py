@@ -1,6 +1,6 @@
 """JSON Merge Patch (RFC 7396), between objects: what the Merge verb does to a document."""
 
-from usermeta_server.core.documents.canonical import JsonObject
+from usermeta_server.values import JsonObject
 
 
 def merge_patch(target: JsonObject, patch: JsonObject) -> JsonObject:

@@ -2,25 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum, StrEnum, unique
+from enum import StrEnum, unique
 from typing import Final, Literal, NamedTuple
 
-from usermeta_server.core.documents.canonical import MAX_NUMBER, Json
+from usermeta_server.core.documents.canonical import MAX_NUMBER
 from usermeta_server.core.documents.json_pointer import PointerError, Tokens, parse, shown
 from usermeta_server.errors import Reason, invalid, together
+from usermeta_server.values import MISSING, Json, Missing
 
 MAX_OPERATIONS = 100
 """How many operations one request may hold, over all its documents; the caller counts them."""
-
-
-class Missing(Enum):
-    """The type of `MISSING`."""
-
-    MISSING = "missing"
-
-
-MISSING: Final = Missing.MISSING
-"""Stands for the `value` that an operation does not have: null is a value."""
 
 
 @unique

@@ -1,6 +1,6 @@
-"""The language in which users are found: filters (AIP-160) and orders (AIP-132), read, checked and evaluated.
+"""The language in which users are found: filters (AIP-160) and orders (AIP-132), read and checked.
 
-Nothing here does input or output. A store translates the checked forms, which are `store.query`'s.
+Nothing here does input or output. The checked forms are `store.predicates`'.
 """
 
 import re
@@ -10,13 +10,12 @@ from itertools import pairwise
 from typing import Final, NamedTuple, TypeVar
 
 from usermeta_server.core.query.checker import check
-from usermeta_server.core.query.evaluate import matcher
 from usermeta_server.core.query.fields import order_target_of
 from usermeta_server.core.query.lexer import Flaw, Kind, Token, tokenize
-from usermeta_server.core.query.order import from_cursor, parse_keys, place_of, sort_key, to_cursor
+from usermeta_server.core.query.order import from_cursor, parse_keys, to_cursor
 from usermeta_server.core.query.parser import Parser, parse, path_of
 from usermeta_server.errors import Reason, invalid
-from usermeta_server.store.query import DocumentPath, Order, Predicate
+from usermeta_server.store.predicates import DocumentPath, Order, Predicate
 
 __all__ = [
     "MAX_LENGTH",
@@ -24,12 +23,10 @@ __all__ = [
     "OrderBy",
     "format_path",
     "from_cursor",
-    "matcher",
     "parse_filter",
     "parse_index_path",
     "parse_order",
-    "place_of",
-    "sort_key",
+    "parse_path",
     "to_cursor",
 ]
 
@@ -85,6 +82,19 @@ def parse_index_path(text: str, field: str = "path") -> DocumentPath:
     return path
 
 
+def parse_path(text: str) -> tuple[str, ...]:
+    """Return the segments of a path, as it would stand in a filter: a field or a document, then keys.
+
+    Raises:
+        ValueError: it is no path; the text says why, and where.
+    """
+    try:
+        parser = Parser(tokenize(text, MAX_LENGTH))
+        return path_of(_whole(parser)).segments
+    except Flaw as flaw:
+        raise ValueError(f"'{text}' is no path: {flaw.description} (at position {flaw.position})") from flaw
+
+
 def format_path(path: DocumentPath) -> str:
     """Return a path as it would stand in a filter; the inverse of `parse_index_path`."""
     return ".".join([path.document, *map(_segment, path.keys)])
@@ -101,13 +111,18 @@ _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _parse_index_path(tokens: Sequence[Token]) -> DocumentPath:
-    parser = Parser(tokens)
-    target = order_target_of(path_of(parser.segments("a path")))
-    if parser.peek().kind is not Kind.END:
-        raise parser.unexpected("the end")
+    target = order_target_of(path_of(_whole(Parser(tokens))))
     if not isinstance(target, DocumentPath):
         raise Flaw(1, "expected a path in a document")
     return target
+
+
+def _whole(parser: Parser) -> Sequence[Token]:
+    """Return the segments of a path, behind which nothing comes."""
+    segments = parser.segments("a path")
+    if parser.peek().kind is not Kind.END:
+        raise parser.unexpected("the end")
+    return segments
 
 
 def _read(text: str, field: str, reason: Reason, meaning: Callable[[Sequence[Token]], T]) -> tuple[T, str]:

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
 from usermeta_server.core.documents import MAX_NUMBER, normal_number
+from usermeta_server.core.query import foreign
 from usermeta_server.core.query.fields import DOCUMENTS, WORD_FIELDS, FieldType, ScalarField, target_of
 from usermeta_server.core.query.lexer import NUMBER, Flaw
-from usermeta_server.core.query.tree import And, Bare, Comparison, Has, Literal, Not, Or, Path, Tree
-from usermeta_server.store import query as q
+from usermeta_server.core.query.tree import And, Bare, Has, Literal, Not, Or, Path, Restriction, Tree
+from usermeta_server.store import predicates as q
 from usermeta_server.unicode import fold
 
 _TYPED: Final = {"true": True, "false": False, "null": None}
@@ -49,9 +50,9 @@ def check(tree: Tree | None) -> q.Predicate:  # noqa: PLR0911  # one for each ki
             return _check_word(word)
         case Has(path, value):
             return _check_has(path, value)
-        case Comparison(path, "!=", value):
+        case Restriction(path, "!=", value):
             return negate(_check_comparison(path, q.Operator.EQUAL, value))
-        case Comparison(path, operator, value):
+        case Restriction(path, operator, value):
             return _check_comparison(path, q.Operator(operator), value)
 
 
@@ -171,7 +172,20 @@ def _value(literal: Literal) -> q.Scalar | q.Pattern:
         return _number(literal)
     if not literal.quoted and literal.text == "*":
         raise Flaw(literal.position, "expected a value (presence is asked by ':*')")
+    if not literal.quoted:
+        _refuse_foreign(literal)
     return _text(literal)
+
+
+def _refuse_foreign(literal: Literal) -> None:
+    """Refuse what is no string to whoever wrote it without quotes."""
+    if literal.text in foreign.VALUES:
+        advice = foreign.VALUES[literal.text]
+        raise Flaw(literal.position, f"'{literal.text}' is not of this language: {advice} (in quotes it is text)")
+    if literal.text.partition(".")[0] in DOCUMENTS:
+        raise Flaw(
+            literal.position, f"'{literal.text}' is a field, and compares with values only: quote it if it is text"
+        )
 
 
 def _number(literal: Literal) -> int | float:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from usermeta_server.core.query.lexer import Flaw
 from usermeta_server.core.query.tree import Path
 from usermeta_server.model import Document, IdentifierKind
-from usermeta_server.store.query import FOLDS, DocumentPath, Field, Target
+from usermeta_server.store.predicates import FOLDS, DocumentPath, Field, Target
 from usermeta_server.unicode import fold
 
 MAX_KEYS: Final = 32

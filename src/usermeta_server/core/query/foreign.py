@@ -25,9 +25,9 @@ _PRESENT: Final = "write ':*' for a key that is there, '= null' for an explicit 
 _ONLY_CONDITIONS: Final = "a filter is only conditions; order_by and page_size are fields of their own"
 
 SYMBOLS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("&&", "&"), _AND),
-    **dict.fromkeys(("||", "|"), _OR),
-    "!": _NOT,
+    **dict.fromkeys(("&&", "&", "∧"), _AND),
+    **dict.fromkeys(("||", "|", "∨"), _OR),
+    **dict.fromkeys(("!", "¬"), _NOT),
     **dict.fromkeys(("==", "===", ":=", "<=>"), _EQUAL),
     **dict.fromkeys(("<>", "!==", "=!", "≠"), _UNEQUAL),
     **dict.fromkeys(("=<", "≤"), _LESS_EQUAL),
@@ -44,7 +44,7 @@ SYMBOLS: Final[Mapping[str, str]] = {
 }
 """Symbols outside quotes, with advice."""
 
-INSIDE: Final = "&|#[]{}~;^%$?`≠≤≥"
+INSIDE: Final = "&|#[]{}~;^%$?`≠≤≥∧∨¬"
 """Those characters of them that stand in no word either, wherever they are in it."""
 LEADING: Final = "+“”„‘’«»"
 """Those that begin no word, but may be in one."""
@@ -66,6 +66,14 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 WORDS: Final[Mapping[str, str]] = {**_WORDS, **{word.upper(): advice for word, advice in _WORDS.items()}}
 """Words where a condition may begin, outside quotes, with advice. Written like a name, `Le`, they are words."""
+
+VALUES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("True", "TRUE"), "write true"),
+    **dict.fromkeys(("False", "FALSE"), "write false"),
+    **dict.fromkeys(("None", "NULL", "Null", "nil", "undefined"), "write null, or NOT x:* for a key that is missing"),
+    **dict.fromkeys(("NaN", "Infinity"), "a number is written as in JSON"),
+}
+"""What stands for a value in other languages, outside quotes, with advice."""
 
 NUMBER: Final = r"-?(?:[0-9]+(?:_[0-9]+)+|0[xXbBoO][0-9a-fA-F_]+)"
 """A number as other languages write it, as a regular expression."""

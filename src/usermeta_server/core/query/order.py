@@ -1,18 +1,13 @@
-"""Orders of users (AIP-132, `order_by`): read, applied in plain Python, and places in them."""
+"""Orders of users (AIP-132, `order_by`), read from text, and places in them as cursors."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
-import orjson
-
-from usermeta_server.core.documents import Json
 from usermeta_server.core.query.fields import order_target_of
 from usermeta_server.core.query.lexer import Flaw, Kind, Token
 from usermeta_server.core.query.parser import Parser, path_of
-from usermeta_server.model import User
-from usermeta_server.store.query import DocumentPath, Field, Fold, Order, OrderKey, Place, Target
-from usermeta_server.store.values import Rank, SortValue, resolve, sort_value
+from usermeta_server.store.predicates import Field, Order, OrderKey, Place, Target
+from usermeta_server.values import Json, Rank, SortValue
 
 MAX_ORDER_KEYS: Final = 5
 """How many keys an order may have."""
@@ -59,50 +54,6 @@ def _order(keys: list[OrderKey]) -> Order:
         place = targets.index(_ID)
         return Order(tuple(keys[:place]), keys[place].descending)
     return Order(tuple(keys))
-
-
-def place_of(order: Order) -> Callable[[User], Place]:
-    """Return a function that says where in an order a user is."""
-    values = [_value_of(key.target) for key in order.keys]
-    return lambda user: Place(tuple(value(user) for value in values), user.id)
-
-
-def _value_of(target: Target) -> Callable[[User], SortValue]:
-    if isinstance(target, DocumentPath):
-        document, keys = target.document, target.keys
-        return lambda user: sort_value(resolve(orjson.loads(user.document(document)), keys))
-    name, fold = target.name, target.fold
-    return lambda user: _field_value(getattr(user, name), fold)
-
-
-def _field_value(value: str | int, fold: Fold | None) -> SortValue:
-    """Return what a field's value is ordered by; one that is true or false is kept, and ordered, as 1 or 0."""
-    if isinstance(value, str):
-        return SortValue(Rank.STRING, fold(value) if fold else value)
-    return SortValue(Rank.NUMBER, int(value))
-
-
-@dataclass(frozen=True, slots=True)
-class _Reversed:
-    """A value that sorts in reverse; `sorted` asks for nothing but `<` and `==`."""
-
-    value: SortValue | str
-
-    def __lt__(self, other: "_Reversed") -> bool:
-        return other.value < self.value  # type: ignore[operator]  # both are sort values, or both ids
-
-
-def sort_key(order: Order) -> Callable[[User], tuple[object, ...]]:
-    """Return a function by which `sorted` puts users in an order."""
-    place = place_of(order)
-    descending = [*(key.descending for key in order.keys), order.id_descending]
-
-    def key(user: User) -> tuple[object, ...]:
-        at = place(user)
-        parts: list[SortValue | str] = [*at.values, at.user_id]
-        return tuple(_Reversed(part) if reverse else part for part, reverse in zip(parts, descending, strict=True))
-
-    return key
 
 
 def to_cursor(place: Place) -> Json:

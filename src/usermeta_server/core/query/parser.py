@@ -25,7 +25,7 @@ from typing import Final
 
 from usermeta_server.core.query import foreign
 from usermeta_server.core.query.lexer import Flaw, Kind, Token
-from usermeta_server.core.query.tree import And, Bare, Comparison, Has, Literal, Not, Or, Path, Tree
+from usermeta_server.core.query.tree import And, Bare, Has, Literal, Not, Or, Path, Restriction, Tree
 
 MAX_NESTING: Final = 32
 """How deep parentheses may nest."""
@@ -148,7 +148,7 @@ class Parser:
         path = path_of(segments)
         operator = self.take().raw
         value = self.value()
-        return Has(path, value) if operator == ":" else Comparison(path, operator, value)
+        return Has(path, value) if operator == ":" else Restriction(path, operator, value)
 
     def _bare(self, word: Literal) -> Bare:
         if not word.quoted and word.text in foreign.WORDS:

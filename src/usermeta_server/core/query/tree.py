@@ -30,7 +30,7 @@ class Literal:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Restriction:
     """A path, compared with a value by one of `= != < <= > >=`."""
 
     path: Path
@@ -74,4 +74,4 @@ class Or:
     operands: "tuple[Tree, ...]"
 
 
-Tree: TypeAlias = And | Or | Not | Comparison | Has | Bare
+Tree: TypeAlias = And | Or | Not | Restriction | Has | Bare

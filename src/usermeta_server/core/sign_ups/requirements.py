@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from usermeta_server.core.documents import load
-from usermeta_server.core.paths import member, parse_path
+from usermeta_server.core.query import parse_path
 from usermeta_server.model import Document, SignUp
+from usermeta_server.values import MISSING, Json, resolve
 
 _FIELDS: Final = ("username", "email_address", "email_address_verified", "first_name", "last_name", "external_id")
 
@@ -52,8 +53,8 @@ def _checked(path: tuple[str, ...]) -> tuple[str, ...]:
     raise ValueError(f"'{'.'.join(path)}' is neither unsafe_metadata.PATH nor one of {', '.join(_FIELDS)}")
 
 
-def _is_given(path: tuple[str, ...], sign_up: SignUp, document: object) -> bool:
+def _is_given(path: tuple[str, ...], sign_up: SignUp, document: Json) -> bool:
     if len(path) == 1:
         return bool(getattr(sign_up, path[0]))
-    there, value = member(document, path[1:])  # type: ignore[arg-type]  # a document is JSON
-    return there and not (value is None or value is False or value == "")
+    value = resolve(document, path[1:])
+    return not (value is MISSING or value is None or value is False or value == "")

@@ -1,7 +1,7 @@
 """The use cases about sign-ups."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from usermeta_server import policy
 from usermeta_server.auth.session_tokens import SessionTokens
@@ -9,10 +9,10 @@ from usermeta_server.auth.sign_up_tokens import SignUpTokens
 from usermeta_server.caller import Caller, Identity
 from usermeta_server.clock import TOLERANCE
 from usermeta_server.core import profile
-from usermeta_server.core.documents import JsonObject, Limits, seal_all
+from usermeta_server.core.documents import Limits, seal_all
 from usermeta_server.core.revision import check_etags
 from usermeta_server.core.sign_ups.requirements import SignUpRules
-from usermeta_server.core.sign_ups.revision import close, revise
+from usermeta_server.core.sign_ups.revision import close, new_sign_up, revise
 from usermeta_server.core.sign_ups.states import Action, status_of, step
 from usermeta_server.core.users import claim, new_user, taken
 from usermeta_server.core.writes import Intent, MovedError, Writes, until_settled
@@ -30,10 +30,11 @@ from usermeta_server.model import (
     SignUpStatus,
     User,
 )
-from usermeta_server.policy import Viewer
-from usermeta_server.store.base import Reads, Store, Transaction
-from usermeta_server.store.query import FOLDS
-from usermeta_server.unicode import fold_email_address
+from usermeta_server.policy import AllowedWrite, View, Viewer, WriteGrant
+from usermeta_server.store.contract import Draft, Reads
+from usermeta_server.store.predicates import FOLDS
+from usermeta_server.store.store import Store
+from usermeta_server.values import JsonObject
 
 _NEW_FOR: Final = 600 * SECOND
 """How long after its completion a sign-up still tells of its user and gives a session, in microseconds."""
@@ -45,9 +46,10 @@ Documents = Mapping[Document, JsonObject]
 
 
 class NewSignUp(NamedTuple):
-    """A sign-up that was made, and its token, shown once (empty afterwards)."""
+    """A sign-up that was made, what its maker may read of it, and its token, shown once (empty afterwards)."""
 
     sign_up: ShownSignUp
+    view: View
     token: str
 
 
@@ -85,35 +87,38 @@ class SignUps:
         """Begin a sign-up, under the identity of the caller if it has one.
 
         Raises:
-            UsermetaError: IDENTIFIER_TAKEN, when that identity is a user already; CREDENTIAL_INVALID, when it can be
-                none, for its subject is not of the form of an external id; what limits raise.
+            UsermetaError: ACCESS_DENIED; IDENTIFIER_TAKEN, when that identity is a user already; CREDENTIAL_INVALID,
+                when it can be none, for its subject is not of the form of an external id; what limits raise.
         """
-        identity = caller.principal.identity
-        if identity and not _is_well_formed("external_id", identity.external_id):
-            raise UsermetaError(Reason.CREDENTIAL_INVALID)
+        grant = policy.grant_sign_up(caller, {*values, *documents})
+        identity = caller.principal.identity and _taken_over(caller.principal.identity)
         claimed = profile.identifiers({"external_id": identity.external_id}) if identity else ()
 
-        def change(transaction: Transaction, stamp: Stamp) -> NewSignUp:
-            made = self._new(transaction, stamp, {**values, **self._sealed(documents)}, identity)
-            if any(transaction.identifiers.get(each) for each in claimed):
+        def change(draft: Draft, stamp: Stamp) -> NewSignUp:
+            write = AllowedWrite(grant, {**values, **self._sealed(documents)})
+            vouched = policy.vouched_for(write, identity) if identity else write
+            made = new_sign_up(draft, stamp, vouched, self._rules.idle)
+            if any(draft.identifiers.get(each) for each in claimed):
                 raise taken("external_id")
             token = self._sign_up_tokens.make(made.id) if stamp.real else ""
-            return NewSignUp(self._shown(made, transaction.wall), token)
+            return _created(grant, self._shown(made, draft.wall), token)
 
         async def recall(outcome: str) -> NewSignUp:
-            return NewSignUp(await self.get(caller, outcome, Viewer.BACKEND), "")
+            sign_up = await self._store.sign_up(outcome)
+            return _created(grant, self._admit(Viewer.BACKEND, sign_up, self._store.wall_time()))
 
         return await self._writes.perform(
             intent, Reads(identifiers=claimed), change, name=lambda new: new.sign_up.record.id, recall=recall
         )
 
-    async def get(self, caller: Caller, sign_up_id: str, viewer: Viewer | None = None) -> ShownSignUp:
+    async def get(self, caller: Caller, sign_up_id: str) -> ShownSignUp:
         """Return a sign-up that a call is about.
 
         Raises:
-            UsermetaError: SIGN_UP_NOT_FOUND; CREDENTIAL_EXPIRED, when the caller holds a token that outlived it.
+            UsermetaError: ACCESS_DENIED, SIGN_UP_NOT_FOUND; CREDENTIAL_EXPIRED, when the caller holds a token that
+                outlived it.
         """
-        viewer = viewer or policy.sign_up_viewer_of(caller, sign_up_id)
+        viewer = policy.admit_to_sign_up(caller, sign_up_id)
         return self._admit(viewer, await self._store.sign_up(sign_up_id), self._store.wall_time())
 
     async def list(self, after: str, limit: int) -> Sequence[ShownSignUp]:
@@ -127,18 +132,19 @@ class SignUps:
         """Change fields and documents of an open sign-up; a document is replaced whole.
 
         Raises:
-            UsermetaError: SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH, and what limits raise.
+            UsermetaError: ACCESS_DENIED, SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH, and what limits raise.
         """
-        viewer = policy.sign_up_viewer_of(caller, sign_up_id)
         values, documents = changes
+        viewer = policy.admit_to_sign_up(caller, sign_up_id)
+        grant = policy.grant_sign_up_write(caller, sign_up_id, {*values, *documents})
 
-        def change(transaction: Transaction, stamp: Stamp) -> ShownSignUp:
-            shown = self._admit(viewer, transaction.sign_ups.get(sign_up_id), transaction.wall)
+        def change(draft: Draft, stamp: Stamp) -> ShownSignUp:
+            shown = self._admit(viewer, draft.sign_ups.get(sign_up_id), draft.wall)
             step(shown, Action.UPDATE)
             _check_etag(viewer, shown.record, expected_etag)
-            sealed = self._sealed(documents)
-            revised = revise(transaction, stamp, shown.record, {**values, **sealed}, self._rules)
-            return self._shown(revised, transaction.wall)
+            write = AllowedWrite(grant, {**values, **self._sealed(documents)})
+            revised = revise(draft, stamp, shown.record, write, self._rules)
+            return self._shown(revised, draft.wall)
 
         return await self._perform(caller, sign_up_id, change, intent)
 
@@ -146,21 +152,22 @@ class SignUps:
         """Close an open sign-up for good.
 
         Raises:
-            UsermetaError: SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH.
+            UsermetaError: ACCESS_DENIED, SIGN_UP_NOT_FOUND, SIGN_UP_CLOSED, ETAG_MISMATCH.
         """
+        viewer = policy.admit_to_sign_up(caller, sign_up_id)
 
-        def change(transaction: Transaction, stamp: Stamp) -> ShownSignUp:
-            shown = self._admit(Viewer.BACKEND, transaction.sign_ups.get(sign_up_id), transaction.wall)
+        def change(draft: Draft, stamp: Stamp) -> ShownSignUp:
+            shown = self._admit(viewer, draft.sign_ups.get(sign_up_id), draft.wall)
             after = step(shown, Action.REJECT)
             if shown.record.state is after:
                 return shown
-            _check_etag(Viewer.BACKEND, shown.record, expected_etag)
-            return self._shown(close(transaction, stamp, shown.record, after), transaction.wall)
+            _check_etag(viewer, shown.record, expected_etag)
+            return self._shown(close(draft, stamp, shown.record, after), draft.wall)
 
         return await self._perform(caller, sign_up_id, change, intent)
 
     async def _perform(
-        self, caller: Caller, sign_up_id: str, change: Callable[[Transaction, Stamp], ShownSignUp], intent: Intent
+        self, caller: Caller, sign_up_id: str, change: Callable[[Draft, Stamp], ShownSignUp], intent: Intent
     ) -> ShownSignUp:
         async def recall(outcome: str) -> ShownSignUp:
             return await self.get(caller, outcome)
@@ -173,8 +180,8 @@ class SignUps:
         """Make the user that a sign-up becomes, exactly once; again, return the same user.
 
         Raises:
-            UsermetaError: SIGN_UP_NOT_FOUND, SIGN_UP_INCOMPLETE, SIGN_UP_NOT_ATTESTED, SIGN_UP_CLOSED, ETAG_MISMATCH,
-                FIELD_INVALID, IDENTIFIER_TAKEN; USER_NOT_FOUND, when the user has been deleted since.
+            UsermetaError: ACCESS_DENIED, SIGN_UP_NOT_FOUND, SIGN_UP_INCOMPLETE, SIGN_UP_NOT_ATTESTED, SIGN_UP_CLOSED,
+                ETAG_MISMATCH, FIELD_INVALID, IDENTIFIER_TAKEN; USER_NOT_FOUND, when the user has been deleted since.
         """
         return await until_settled(
             lambda: self._store.sign_up(sign_up_id),
@@ -184,28 +191,29 @@ class SignUps:
     async def _complete_seen(
         self, caller: Caller, seen: SignUp | None, sign_up_id: str, expected_etag: str, intent: Intent
     ) -> Completion:
-        viewer = policy.sign_up_viewer_of(caller, sign_up_id)
+        viewer = policy.admit_to_sign_up(caller, sign_up_id)
         claimed = profile.identifiers(seen._asdict()) if seen else ()
         user_id = seen.created_user_id if seen else ""
 
-        def change(transaction: Transaction, stamp: Stamp) -> Completion:
-            sign_up = transaction.sign_ups.get(sign_up_id)
-            shown = self._admit(viewer, sign_up, transaction.wall)
+        def change(draft: Draft, stamp: Stamp) -> Completion:
+            sign_up = draft.sign_ups.get(sign_up_id)
+            shown = self._admit(viewer, sign_up, draft.wall)
             if sign_up != seen:
                 raise MovedError
             after = step(shown, Action.COMPLETE)
             if shown.status is SignUpStatus.COMPLETE:
-                user = transaction.users.get(user_id)
-                return self._completion(viewer, shown.record, user, transaction.wall, real=stamp.real)
+                user = draft.users.get(user_id)
+                return self._completion(viewer, shown.record, user, draft.wall, real=stamp.real)
             if viewer is Viewer.SELF and self._rules.attested:
                 raise UsermetaError(Reason.SIGN_UP_NOT_ATTESTED)
             _check_etag(viewer, shown.record, expected_etag)
             # It may be from before their forms were as they are.
             profile.check_profile({kind: getattr(shown.record, kind) for kind in FOLDS}, "sign_up.")
-            made = new_user(transaction, stamp, _copied(shown.record), kind=ChangeKind.SIGN_UP_COMPLETED)
-            claim(transaction, made, claimed, "sign_up", policy.SIGN_UP_VISIBLE[viewer])
-            closed = close(transaction, stamp, shown.record, after, made.id)
-            return self._completion(viewer, closed, made, transaction.wall, real=stamp.real)
+            copy = policy.completion_of(caller, shown.record)
+            made = new_user(draft, stamp, copy, kind=ChangeKind.SIGN_UP_COMPLETED)
+            claim(draft, made, claimed, "sign_up", policy.SIGN_UP_VISIBLE[viewer])
+            closed = close(draft, stamp, shown.record, after, made.id)
+            return self._completion(viewer, closed, made, draft.wall, real=stamp.real)
 
         async def recall(outcome: str) -> Completion:
             sign_up, now = await self._store.sign_up(outcome), self._store.wall_time()
@@ -221,53 +229,22 @@ class SignUps:
 
         Few at a time: they share one transaction, for whose end everybody else's writes wait.
         """
-        ids = await self._store.sign_ups_to_sweep(self._store.wall_time(), limit)
+        ids = await self._store.due_sign_ups(self._store.wall_time(), limit)
 
-        def change(transaction: Transaction) -> None:
-            stamp = Stamp(transaction.now, True, _SWEEPER, "")  # noqa: FBT003  # a tuple
+        def change(draft: Draft) -> None:
+            stamp = Stamp(draft.now, True, _SWEEPER, "")  # noqa: FBT003  # a tuple
             for sign_up_id in ids:
-                sign_up = transaction.sign_ups.get(sign_up_id)
-                if sign_up is None or sign_up.sweep_time > transaction.wall:
+                sign_up = draft.sign_ups.get(sign_up_id)
+                if sign_up is None or sign_up.sweep_time > draft.wall:
                     continue
                 if sign_up.state is SignUpState.OPEN:
-                    close(transaction, stamp, sign_up, SignUpState.ABANDONED)
+                    close(draft, stamp, sign_up, SignUpState.ABANDONED)
                 else:
-                    transaction.sign_ups.put(sign_up_id, None)
+                    draft.sign_ups.put(sign_up_id, None)
 
         if ids:
             await self._store.write(Reads(sign_ups=tuple(ids)), change)
         return len(ids)
-
-    def _new(
-        self, transaction: Transaction, stamp: Stamp, values: Mapping[str, str | bool], identity: Identity | None
-    ) -> SignUp:
-        abandon_time = transaction.wall + self._rules.idle if stamp.real else 0
-        blank = SignUp(
-            id=stamp.new_id("signup"),
-            version=transaction.next_version(),
-            state=SignUpState.OPEN,
-            username="",
-            email_address="",
-            email_address_verified=False,
-            first_name="",
-            last_name="",
-            external_id="",
-            public_metadata="{}",
-            private_metadata="{}",
-            unsafe_metadata="{}",
-            etag=stamp.new_etag(),
-            visible_etag=stamp.new_etag(),
-            created_user_id="",
-            abandon_time=abandon_time,
-            create_time=stamp.now,
-            update_time=stamp.now,
-            visible_update_time=stamp.now,
-            close_time=0,
-            sweep_time=abandon_time,
-        )
-        made = blank._replace(**dict[str, Any]({**values, **_vouched_for(identity, values)}))
-        transaction.sign_ups.put(made.id, made)
-        return made
 
     def _sealed(self, documents: Documents) -> Mapping[str, str]:
         return seal_all(documents, "sign_up.", self._limits)
@@ -294,33 +271,26 @@ class SignUps:
         return Completion(sign_up, user, token, shows_user)
 
 
+def _created(grant: WriteGrant[SignUp], sign_up: ShownSignUp, token: str = "") -> NewSignUp:
+    return NewSignUp(sign_up, policy.created_sign_up_view(grant, sign_up), token)
+
+
 def _check_etag(viewer: Viewer, sign_up: SignUp, expected: str) -> None:
     current = sign_up.etag if viewer is Viewer.BACKEND else sign_up.visible_etag
     check_etags({"sign_up": expected}, lambda _: current)
 
 
-def _copied(sign_up: SignUp) -> dict[str, str | bool]:
-    """Return what a user has of its sign-up: every field that both have and that is not about the record itself."""
-    fields = (*_COPIED, *Document)
-    return {name: getattr(sign_up, name) for name in fields}
+def _taken_over(identity: Identity) -> Identity:
+    """Return what of an outside identity a sign-up can have.
 
+    What its issuer says for an address and is none is left out: the person can't mend it, but can give one.
 
-_COPIED: Final = ("username", "email_address", "email_address_verified", "first_name", "last_name", "external_id")
-
-
-def _vouched_for(identity: Identity | None, values: Mapping[str, str | bool]) -> dict[str, str | bool]:
-    """Return what a trusted issuer says of the person: who they are, their address unless they gave another.
-
-    What it says for an address and is none is left out: the person can't mend it, but can give one.
+    Raises:
+        UsermetaError: CREDENTIAL_INVALID, when its subject is not of the form of an external id.
     """
-    if identity is None:
-        return {}
-    said = identity.email_address if _is_well_formed("email_address", identity.email_address) else ""
-    address = str(values.get("email_address", said))
-    verified = (
-        identity.email_address_verified and bool(said) and fold_email_address(address) == fold_email_address(said)
-    )
-    return {"external_id": identity.external_id, "email_address": address, "email_address_verified": verified}
+    if not _is_well_formed("external_id", identity.external_id):
+        raise UsermetaError(Reason.CREDENTIAL_INVALID)
+    return identity if _is_well_formed("email_address", identity.email_address) else identity._replace(email_address="")
 
 
 def _is_well_formed(field: str, value: str) -> bool:

@@ -3,10 +3,9 @@
 from usermeta_server.core.watch.events import ChangeEvent, Event, LeftEvent, SnapshotEvent
 from usermeta_server.core.watch.hub import Hub
 from usermeta_server.core.watch.own import OwnWatch
-from usermeta_server.core.watch.users import Batch, UsersWatch, Watches, WatchFilter
+from usermeta_server.core.watch.users import UsersWatch, WatchBatch, Watches, WatchFilter
 
 __all__ = [
-    "Batch",
     "ChangeEvent",
     "Event",
     "Hub",
@@ -14,6 +13,7 @@ __all__ = [
     "OwnWatch",
     "SnapshotEvent",
     "UsersWatch",
+    "WatchBatch",
     "WatchFilter",
     "Watches",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from usermeta_server.model import Change, ChangeKind, User
+from usermeta_server.model import MAKING, Change, ChangeKind, User
 
 Matches = Callable[[User], bool]
 """Whether a filter matches a user."""
@@ -30,8 +30,6 @@ class LeftEvent(NamedTuple):
 
 Event = SnapshotEvent | ChangeEvent | LeftEvent
 
-_MADE = (ChangeKind.CREATED, ChangeKind.SIGN_UP_COMPLETED)
-
 
 def event_of(change: Change, matches: Matches | None) -> Event | None:
     """Return what a watcher is told of a change, None for nothing.
@@ -43,7 +41,7 @@ def event_of(change: Change, matches: Matches | None) -> Event | None:
         return ChangeEvent(change)
     if change.after is not None and matches(change.after):
         return ChangeEvent(change)
-    if change.kind in _MADE or (change.erased and change.kind is not ChangeKind.DELETED):
+    if change.kind in MAKING or (change.erased and change.kind is not ChangeKind.DELETED):
         return None
     if change.before is not None and not matches(change.before):
         return None

@@ -14,9 +14,11 @@ from operator import attrgetter
 from typing import Final
 
 from usermeta_server.errors import Reason, UsermetaError
-from usermeta_server.model import Actor, Change, ChangeKind, User
+from usermeta_server.model import Actor, Change, ChangeKind, Position, User
 from usermeta_server.policy import VISIBLE, Viewer
+from usermeta_server.store.contract import Committed
 
+_SEQUENCE: Final = attrgetter("position.sequence")
 _OVERHEAD: Final = 1000
 _ENDING: Final = (ChangeKind.BANNED, ChangeKind.DELETED)
 
@@ -24,8 +26,8 @@ _ENDING: Final = (ChangeKind.BANNED, ChangeKind.DELETED)
 class Watch:
     """One watcher: what wakes it, what ends it, and how far it has come.
 
-    `position` is the last change that it took; `resume_token` is the token of what was sent to it last; it is `live`
-    from when it took its first change from the hub.
+    `sequence` is that of the last change that it took; `resume_token` is the token of what was sent to it last; it is
+    `live` from when it took its first change from the hub.
     """
 
     def __init__(self, principal_id: str, *, by_identity: bool = False) -> None:
@@ -37,7 +39,7 @@ class Watch:
         self.by_identity = by_identity
         self.wake = asyncio.Event()
         self.ended: asyncio.Future[UsermetaError] = asyncio.get_running_loop().create_future()
-        self.position = 0
+        self.sequence = 0
         self.resume_token = ""
         self.live = False
 
@@ -49,13 +51,13 @@ class Watch:
 
 
 class Hub:
-    """Where changes pass."""
+    """Where changes pass: a projection of the store."""
 
-    def __init__(self, newest: int, *, max_changes: int = 10_000, max_bytes: int = 64 << 20) -> None:
-        """Begin after the newest change there is, keeping so many changes and bytes (about) at the most."""
+    def __init__(self, newest: Position, *, max_changes: int = 10_000, max_bytes: int = 64 << 20) -> None:
+        """Begin after the newest change that there is, keeping so many changes and bytes (about) at the most."""
         self._changes: deque[Change] = deque()
         self._bytes = 0
-        self._floor = newest
+        self._floor = newest.sequence
         self._max_changes = max_changes
         self._max_bytes = max_bytes
         self._watches: set[Watch] = set()
@@ -81,8 +83,12 @@ class Hub:
             if not own:
                 del self._own[user_id]
 
-    def publish(self, changes: Sequence[Change]) -> None:
-        """Take in what was committed, and wake who watches."""
+    def apply(self, committed: Committed) -> None:
+        """See `contract.Projection`: take in the changes, and wake who watches."""
+        if committed.changes:
+            self._publish(committed.changes)
+
+    def _publish(self, changes: Sequence[Change]) -> None:
         for change in changes if self._own else ():
             own = self._own.get(change.user_id)
             if own:
@@ -94,7 +100,7 @@ class Hub:
             self._keep(changes)
         else:
             self._changes.clear()
-            self._bytes, self._floor = 0, changes[-1].id
+            self._bytes, self._floor = 0, changes[-1].position.sequence
 
     def _keep(self, changes: Sequence[Change]) -> None:
         self._changes += changes
@@ -121,17 +127,17 @@ class Hub:
         while len(self._changes) > self._max_changes or self._bytes > self._max_bytes:
             dropped = self._changes.popleft()
             self._bytes -= _weight(dropped)
-            self._floor = dropped.id
+            self._floor = dropped.position.sequence
         if self._floor != floor:
             for watch in self._watches:
-                if watch.live and watch.position < self._floor:
+                if watch.live and watch.sequence < self._floor:
                     watch.end(UsermetaError(Reason.WATCH_TOO_SLOW, metadata={"resume_token": watch.resume_token}))
 
-    def after(self, change_id: int, limit: int) -> list[Change] | None:
-        """Return up to `limit` changes after one, None where they are not all kept here any more."""
-        if change_id < self._floor:
+    def after(self, position: Position, limit: int) -> list[Change] | None:
+        """Return up to `limit` changes after a position, None where they are not all kept here any more."""
+        if position.sequence < self._floor:
             return None
-        start = bisect_right(self._changes, change_id, key=attrgetter("id"))
+        start = bisect_right(self._changes, position.sequence, key=_SEQUENCE)
         return list(islice(self._changes, start, start + limit))
 
     def end(self, principal_id: str, error: UsermetaError) -> None:

@@ -9,13 +9,13 @@ from usermeta_server.caller import Caller
 from usermeta_server.core.watch.hub import Watch
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.model import SECOND, User
-from usermeta_server.store.base import Store
+from usermeta_server.store.contract import Reader
 
 
 class OwnWatch:
     """One user's watch of themself. It holds no queue: whoever is slow is told only how things are by then."""
 
-    def __init__(self, store: Store, watch: Watch, caller: Caller) -> None:
+    def __init__(self, store: Reader, watch: Watch, caller: Caller) -> None:
         """Put the parts together; `Watches.own` makes them."""
         self._store = store
         self._caller = caller
@@ -33,7 +33,8 @@ class OwnWatch:
                 raise self.watch.ended.result()
             self.watch.wake.clear()
             user = policy.admit(self._caller, await self._store.user(self._caller.principal.user_id))
-            shown = (user.visible_etag, user.public_metadata_etag, user.unsafe_metadata_etag)
+            seen = policy.view(self._caller, user)
+            shown = (seen.read("etag"), seen.read("metadata_etags"))
             if shown != self._shown:
                 self._shown = shown
                 return user

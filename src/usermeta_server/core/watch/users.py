@@ -6,17 +6,18 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from usermeta_server.caller import Caller
-from usermeta_server.core.query import matcher, parse_filter
+from usermeta_server.core.query import parse_filter
 from usermeta_server.core.tokens import Tokens
 from usermeta_server.core.watch.events import Event, Matches, SnapshotEvent, event_of
 from usermeta_server.core.watch.hub import Hub, Watch
 from usermeta_server.core.watch.own import OwnWatch, ends_with_credential
 from usermeta_server.errors import Reason, UsermetaError, invalid
-from usermeta_server.model import Change
-from usermeta_server.store.base import Position, Store
+from usermeta_server.model import Change, Position
+from usermeta_server.store.evaluation import matcher
+from usermeta_server.store.store import Store
 
 if TYPE_CHECKING:
-    from usermeta_server.core.documents import Json
+    from usermeta_server.values import Json
 
 _BATCH: Final = 200
 """Changes, or users of a snapshot, that are told of at once: more than one write ever makes."""
@@ -24,7 +25,7 @@ _IDLE_SECONDS: Final = 15.0
 """How long a watch is silent before it sends a bookmark."""
 
 
-class Batch(NamedTuple):
+class WatchBatch(NamedTuple):
     """What a watcher is told at once, whole writes only, and the token with which it goes on after that."""
 
     events: Sequence[Event]
@@ -67,7 +68,7 @@ class UsersWatch:
         self._tokens = tokens
         self.watch = watch
 
-    async def batches(self, place: _Place, watched: WatchFilter) -> AsyncIterator[Batch]:
+    async def batches(self, place: _Place, watched: WatchFilter) -> AsyncIterator[WatchBatch]:
         """Yield what there is to tell from a place on, for ever; a batch without events is a bookmark.
 
         Raises:
@@ -78,8 +79,8 @@ class UsersWatch:
             # The consumer came back for more: so this one was sent.
             self.watch.resume_token = batch.resume_token
 
-    async def _batches(self, place: _Place, watched: WatchFilter) -> AsyncIterator[Batch]:
-        yield Batch((), self._token(place, watched))
+    async def _batches(self, place: _Place, watched: WatchFilter) -> AsyncIterator[WatchBatch]:
+        yield WatchBatch((), self._token(place, watched))
         async for batch in self._snapshot(place, watched):
             yield batch
         now = asyncio.get_running_loop().time
@@ -87,22 +88,22 @@ class UsersWatch:
         while True:
             changes = await self._next(position, due)
             if changes:
-                position = Position(changes[-1].id, changes[-1].nonce)
-                self.watch.position = position.change_id
+                position = changes[-1].position
+                self.watch.sequence = position.sequence
             events = [event for change in changes if (event := event_of(change, watched.matches))]
             if events or now() >= due:
-                yield Batch(events, self._token(_Place(position, None), watched))
+                yield WatchBatch(events, self._token(_Place(position, None), watched))
                 due = now() + _IDLE_SECONDS
             else:
                 await asyncio.sleep(0)
 
-    async def _snapshot(self, place: _Place, watched: WatchFilter) -> AsyncIterator[Batch]:
+    async def _snapshot(self, place: _Place, watched: WatchFilter) -> AsyncIterator[WatchBatch]:
         after = place.snapshot_after
         while after is not None:
             users = await self._store.users_after(after, _BATCH)
             after = users[-1].id if len(users) == _BATCH else None
             events = [SnapshotEvent(user) for user in users if watched.matches is None or watched.matches(user)]
-            yield Batch(events, self._token(_Place(place.position, after), watched))
+            yield WatchBatch(events, self._token(_Place(place.position, after), watched))
 
     async def _next(self, position: Position, due: float) -> Sequence[Change]:
         """Return the changes after a place; none when there are none until `due`, a time of the event loop."""
@@ -110,10 +111,10 @@ class UsersWatch:
             if self.watch.ended.done():
                 raise self.watch.ended.result()
             self.watch.wake.clear()
-            changes = self._hub.after(position.change_id, _BATCH)
+            changes = self._hub.after(position, _BATCH)
             if changes is None:
                 return await self._stored(position)
-            self.watch.live, self.watch.position = True, position.change_id
+            self.watch.live, self.watch.sequence = True, position.sequence
             if changes:
                 return _whole(changes)
             try:
@@ -123,14 +124,14 @@ class UsersWatch:
                 return ()
 
     async def _stored(self, position: Position) -> Sequence[Change]:
-        changes = await self._store.changes_after(position.change_id, _BATCH)
+        changes = await self._store.changes_after(position, _BATCH)
         # Asked afterwards: as long as the place is kept, nothing after it has been trimmed.
         if not await self._store.is_kept(position):
             raise UsermetaError(Reason.RESUME_TOKEN_EXPIRED)
         return _whole(changes)
 
     def _token(self, place: _Place, watched: WatchFilter) -> str:
-        cursor: Json = [place.position.change_id, place.position.nonce.hex(), place.snapshot_after]
+        cursor: Json = [place.position.sequence, place.position.nonce.hex(), place.snapshot_after]
         return self._tokens.make(_bound_to(watched), cursor)
 
 
@@ -146,7 +147,7 @@ class Watches:
     @asynccontextmanager
     async def users(
         self, caller: Caller, watched: WatchFilter, resume_token: str, *, snapshot: bool
-    ) -> AsyncIterator[tuple[Watch, AsyncIterator[Batch]]]:
+    ) -> AsyncIterator[tuple[Watch, AsyncIterator[WatchBatch]]]:
         """Open a watch of users, and close it in the end.
 
         Yields:
@@ -166,10 +167,10 @@ class Watches:
 
     async def _place(self, watched: WatchFilter, resume_token: str, *, snapshot: bool) -> _Place:
         if not resume_token:
-            return _Place(await self._store.last_change(), "" if snapshot else None)
+            return _Place(await self._store.newest(), "" if snapshot else None)
         match self._tokens.read(_bound_to(watched), resume_token):
-            case [int(change_id), str(nonce), str() | None as after]:
-                position = Position(change_id, bytes.fromhex(nonce))
+            case [int(sequence), str(nonce), str() | None as after]:
+                position = Position(sequence, bytes.fromhex(nonce))
             case _:
                 raise invalid("resume_token", "is of another version", reason=Reason.RESUME_TOKEN_INVALID)
         if not await self._store.is_kept(position):

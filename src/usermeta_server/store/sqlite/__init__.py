@@ -1,5 +1,5 @@
-"""The store on an embedded SQLite file."""
+"""The engine on an embedded SQLite file."""
 
-from usermeta_server.store.sqlite.store import SqliteStore
+from usermeta_server.store.sqlite.engine import SqliteEngine
 
-__all__ = ["SqliteStore"]
+__all__ = ["SqliteEngine"]

@@ -12,64 +12,57 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import aiosqlite
 
-from usermeta_server.store.sqlite.tables import Row
+from usermeta_server.store.sqlite.tables import Row, Statement
 
 _VALUES: Final = re.compile(r"VALUES (\([?, ]+\))")
 _MOST_ROWS: Final = 64
 """Rows of one statement at the most: with powers of two up to here, few statements serve any number of rows."""
 
 
-class Statement(NamedTuple):
-    """A statement, and the rows of values that it is run for. One with `VALUES (?, …)` is run for many rows at once."""
-
-    sql: str
-    rows: Sequence[Row]
-
-
 class BatchConnection(sqlite3.Connection):
-    """A connection whose `commit` carries out a whole batch."""
+    """A connection that carries out a whole batch; `aiosqlite` hands it over to the connection's thread in one trip."""
 
-    batch: Sequence[Statement] = ()
-
-    def commit(self) -> None:
-        """Run the batch as one transaction: all of it or nothing.
+    def executemany(self, sql: str, statements: Any, /) -> sqlite3.Cursor:  # noqa: ANN401  # as sqlite3 types rows
+        """Run statements as one transaction, all of them or none, if `sql` is `TRANSACTION`; else as sqlite3 does.
 
         Raises:
-            sqlite3.Error: nothing of it was written, unless it is the commit itself that failed: then, who knows.
+            sqlite3.Error: nothing was written, unless it is the commit itself that failed: then the outcome is unknown.
         """
+        if sql != TRANSACTION:
+            return super().executemany(sql, statements)
         try:
             self.execute("BEGIN IMMEDIATE")
-            for statement in self.batch:
-                for sql, values in _runs(statement):
-                    self.execute(sql, values)
-            self.execute("COMMIT")
+            for statement in statements:
+                for text, values in _runs(statement):
+                    self.execute(text, values)
+            return self.execute("COMMIT")
         except BaseException:
             if self.in_transaction:
                 with contextlib.suppress(sqlite3.Error):  # what came first says why
                     self.execute("ROLLBACK")
             raise
-        finally:
-            self.batch = ()
 
 
-async def open_for_batches(path: Path) -> tuple[aiosqlite.Connection, BatchConnection]:
-    """Open a connection; return it as aiosqlite has it, and as what its thread works on: set `batch`, await `commit`.
+TRANSACTION: Final = "a transaction"
+"""Stands in the place of SQL for a batch of statements."""
+
+
+async def open_for_batches(path: Path) -> aiosqlite.Connection:
+    """Open a connection to which batches are given.
 
     Raises:
         sqlite3.Error: the file cannot be opened.
     """
-    made: list[BatchConnection] = []
+    return await aiosqlite.connect(path, isolation_level=None, factory=BatchConnection)
 
-    def make(*args: Any, **kwargs: Any) -> BatchConnection:  # noqa: ANN401  # as sqlite3 calls it
-        made.append(BatchConnection(*args, **kwargs))
-        return made[-1]
 
-    connection = await aiosqlite.connect(path, isolation_level=None, factory=make)
-    return connection, made[-1]
+async def run_batch(connection: aiosqlite.Connection, statements: Sequence[Statement]) -> None:
+    """Run statements as one transaction in one trip; see `BatchConnection.executemany`."""
+    await connection.executemany(TRANSACTION, statements)
 
 
 def _runs(statement: Statement) -> Iterator[tuple[str, Row]]:

@@ -12,8 +12,8 @@ from typing import Final, TypeAlias
 import orjson
 
 from usermeta_server.model import Document, User
-from usermeta_server.store import query as q
-from usermeta_server.store.values import Rank, SortValue
+from usermeta_server.store import predicates as q
+from usermeta_server.values import Rank, SortValue
 
 SqlValue: TypeAlias = int | float | str | bytes
 

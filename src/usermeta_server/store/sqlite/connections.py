@@ -12,13 +12,13 @@ from typing import Final, NamedTuple
 
 import aiosqlite
 
-from usermeta_server.store.sqlite.batch import BatchConnection, open_for_batches
+from usermeta_server.store.sqlite.batch import open_for_batches
 from usermeta_server.store.sqlite.causes import DatabaseDamagedError, unusable
 from usermeta_server.store.sqlite.keep import keep_copy
 from usermeta_server.store.sqlite.migrate import check_schema, migrate, migrations
 from usermeta_server.store.sqlite.ownership import Ownership
 from usermeta_server.store.sqlite.refold import add_folds, is_due, refold
-from usermeta_server.store.sqlite.search import yield_to_others
+from usermeta_server.store.sqlite.search_pool import yield_to_others
 from usermeta_server.unicode import FOLD_VERSION
 
 log = logging.getLogger(__name__)
@@ -43,18 +43,11 @@ _CHECK_STEPS: Final = 100_000
 """Instructions of SQLite's virtual machine between two looks at the clock."""
 
 
-class Writing(NamedTuple):
-    """The connection that writes: as aiosqlite has it, and as its thread has it."""
-
-    connection: aiosqlite.Connection
-    batches: BatchConnection
-
-
 class Connections(NamedTuple):
     """The connections to one database: one that writes and what opens it again, one for reads, some for searches."""
 
-    writing: Writing
-    open_writing: Callable[[], Awaitable[Writing]]
+    writing: aiosqlite.Connection
+    open_writing: Callable[[], Awaitable[aiosqlite.Connection]]
     reading: aiosqlite.Connection
     searching: Sequence[aiosqlite.Connection]
 
@@ -73,7 +66,7 @@ async def open_connections(ownership: Ownership, lock_seconds: float, opened: As
     """
     open_writing = partial(_open_writing, ownership, lock_seconds)
     writing = await open_writing()
-    opened.push_async_callback(writing.connection.close)
+    opened.push_async_callback(writing.close)
     readers: list[aiosqlite.Connection] = []
     while len(readers) < 1 + _SEARCHES:
         readers.append(await _open_reader(ownership.path))
@@ -84,10 +77,10 @@ async def open_connections(ownership: Ownership, lock_seconds: float, opened: As
     return Connections(writing, open_writing, reading, searching)
 
 
-async def _open_writing(ownership: Ownership, lock_seconds: float) -> Writing:
+async def _open_writing(ownership: Ownership, lock_seconds: float) -> aiosqlite.Connection:
     steps = migrations()
     newest = steps[-1].number
-    connection, batches = await open_for_batches(ownership.path)
+    connection = await open_for_batches(ownership.path)
     try:
         await _set(connection, (f"PRAGMA busy_timeout = {round(lock_seconds * 1000)}",))
         # Looked at before anything is written: a file that is not ours stays as it is.
@@ -101,7 +94,7 @@ async def _open_writing(ownership: Ownership, lock_seconds: float) -> Writing:
     except BaseException:
         await connection.close()
         raise
-    return Writing(connection, batches)
+    return connection
 
 
 async def _keep(path: Path, version: int, newest: int) -> None:

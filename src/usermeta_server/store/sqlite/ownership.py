@@ -13,6 +13,8 @@ from usermeta_server.store.sqlite.causes import FileReplacedError
 
 _SUFFIXES: Final = ("-wal", "-shm", ".lock")
 """The files beside a database without which it is not whole, or not ours alone."""
+_LOG_MAGIC: Final = b"\x37\x7f\x06"
+"""How a write-ahead log begins, unless it is empty (SQLite's file format, section 4.1)."""
 
 
 class Ownership:
@@ -26,6 +28,7 @@ class Ownership:
         """
         self._given = database.absolute()
         self._identities: dict[str, tuple[int, int]] = {}
+        self._log: int | None = None
         try:
             self.path = Path(os.path.realpath(database))
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -64,12 +67,13 @@ class Ownership:
         """
         paths = (self._given, *(_beside(self.path, suffix) for suffix in _SUFFIXES))
         self._identities = {str(path): _identity(str(path)) for path in paths}
+        self._log = os.open(_beside(self.path, "-wal"), os.O_RDONLY | os.O_CLOEXEC)
 
     def check_files(self) -> None:
-        """Check that the files that are open still are those at the path. It takes some ten microseconds.
+        """Check that the files that are open still are those at the path, and begin. It takes some ten microseconds.
 
         Raises:
-            FileReplacedError: one of them was removed, moved or replaced.
+            FileReplacedError: one of them was removed, moved, replaced or emptied.
             OSError: a file cannot be looked at.
         """
         for path, identity in self._identities.items():
@@ -79,10 +83,17 @@ class Ownership:
                 raise FileReplacedError(f"{path} is gone") from error
             if found != identity:
                 raise FileReplacedError(f"{path} is another file")
+        if not os.stat(self.path).st_size:  # noqa: PTH116  # as in _identity
+            raise FileReplacedError(f"{self.path} was emptied")
+        # Had somebody emptied the log, we would go on behind a hole.
+        if self._log is not None and os.pread(self._log, len(_LOG_MAGIC), 0) not in {b"", _LOG_MAGIC}:
+            raise FileReplacedError(f"{_beside(self.path, '-wal')} was emptied")
 
     def release(self) -> None:
         """Let go of the lock. The file stays: deleting it would let two processes lock two files."""
         os.close(self._descriptor)
+        if self._log is not None:
+            os.close(self._log)
 
 
 def _beside(path: Path, suffix: str) -> Path:

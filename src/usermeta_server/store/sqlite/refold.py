@@ -5,7 +5,7 @@ from typing import Final
 
 import aiosqlite
 
-from usermeta_server.store.query import FOLDS
+from usermeta_server.store.predicates import FOLDS
 from usermeta_server.store.sqlite.conditions import folded_column
 from usermeta_server.unicode import FOLD_VERSION, fold
 

@@ -19,8 +19,17 @@ from usermeta_server.model import (
     SignUpState,
     User,
 )
+from usermeta_server.store.contract import Table
 
 Row = Sequence[Any]
+
+
+class Statement(NamedTuple):
+    """A statement, and the rows of values that it is run for. One with `VALUES (?, …)` is run for many rows at once."""
+
+    sql: str
+    rows: Sequence[Row]
+
 
 USER_COLUMNS: Final = (
     "id, version, external_id, username, email_address, email_address_verified, first_name, last_name, image_url,"
@@ -34,16 +43,20 @@ SIGN_UP_COLUMNS: Final = (
     " create_time, update_time, visible_update_time, close_time, sweep_time"
 )
 SIGNING_KEY_COLUMNS: Final = "id, private_pem, create_time"
+_REQUEST_COLUMNS: Final = "principal, request_id, method, digest, outcome, expire_time, version, user_ids"
+_INDEX_COLUMNS: Final = "path, id, state, progress"
 
 
 class TableSql(NamedTuple):
-    """One table of a transaction.
+    """One table of a draft.
 
-    `select` takes a JSON array of keys; `upsert` and `delete` take what `to_row` and `to_key` make. `is_another` tells
-    whether a row is not the earlier one under its key with changes, but another, for which that is deleted first: an
-    upsert does not write what never changes, and so SQLite need not touch the indexes on it.
+    `columns` are those of the rows that `from_row` takes; `select` takes a JSON array of keys, `upsert` and `delete`
+    take what `to_row` and `to_key` make. `is_another` tells whether a row is not the earlier one under its key with
+    changes, but another, for which that is deleted first: an upsert does not write what never changes, and so SQLite
+    need not touch the indexes on it.
     """
 
+    columns: str
     select: str
     upsert: str
     delete: str
@@ -88,6 +101,7 @@ def _single(key: str) -> Row:
 
 TABLES: Final[Mapping[str, TableSql]] = {
     "users": TableSql(
+        columns=USER_COLUMNS,
         select=f"SELECT {USER_COLUMNS} FROM users WHERE id IN (SELECT value FROM json_each(?))",
         upsert=f"""
             INSERT INTO users ({USER_COLUMNS})
@@ -111,6 +125,7 @@ TABLES: Final[Mapping[str, TableSql]] = {
         is_another=lambda before, after: bool(before.create_version != after.create_version),
     ),
     "identifiers": TableSql(
+        columns="kind, key, user_id",
         select="""
             SELECT kind, key, user_id FROM identifiers
             WHERE (kind, key) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))
@@ -123,14 +138,13 @@ TABLES: Final[Mapping[str, TableSql]] = {
         to_key=tuple,
     ),
     "requests": TableSql(
-        select="""
-            SELECT principal, request_id, method, digest, outcome, expire_time, version, user_ids FROM requests
+        columns=_REQUEST_COLUMNS,
+        select=f"""
+            SELECT {_REQUEST_COLUMNS} FROM requests
             WHERE (principal, request_id)
                 IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))
         """,
-        upsert="INSERT OR REPLACE INTO requests"
-        " (principal, request_id, method, digest, outcome, expire_time, version, user_ids)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        upsert=f"INSERT OR REPLACE INTO requests ({_REQUEST_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         delete="DELETE FROM requests WHERE principal = ? AND request_id = ?",
         from_row=lambda row: (
             RequestKey(row[0], row[1]),
@@ -140,14 +154,16 @@ TABLES: Final[Mapping[str, TableSql]] = {
         to_key=tuple,
     ),
     "metadata_indexes": TableSql(
-        select="SELECT path, id, state, progress FROM metadata_indexes WHERE path IN (SELECT value FROM json_each(?))",
-        upsert="INSERT OR REPLACE INTO metadata_indexes (path, id, state, progress) VALUES (?, ?, ?, ?)",
+        columns=_INDEX_COLUMNS,
+        select=f"SELECT {_INDEX_COLUMNS} FROM metadata_indexes WHERE path IN (SELECT value FROM json_each(?))",
+        upsert=f"INSERT OR REPLACE INTO metadata_indexes ({_INDEX_COLUMNS}) VALUES (?, ?, ?, ?)",
         delete="DELETE FROM metadata_indexes WHERE path = ?",
         from_row=lambda row: ((index := index_from_row(row)).path, index),
         to_row=lambda path, index: (_path_text(path), *index[1:]),
         to_key=lambda path: (_path_text(path),),
     ),
     "sign_ups": TableSql(
+        columns=SIGN_UP_COLUMNS,
         select=f"SELECT {SIGN_UP_COLUMNS} FROM sign_ups WHERE id IN (SELECT value FROM json_each(?))",
         upsert=f"INSERT OR REPLACE INTO sign_ups ({SIGN_UP_COLUMNS})"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -157,6 +173,7 @@ TABLES: Final[Mapping[str, TableSql]] = {
         to_key=_single,
     ),
     "secret_keys": TableSql(
+        columns=SECRET_KEY_COLUMNS,
         select=f"SELECT {SECRET_KEY_COLUMNS} FROM secret_keys WHERE id IN (SELECT value FROM json_each(?))",
         upsert=f"INSERT OR REPLACE INTO secret_keys ({SECRET_KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
         delete="DELETE FROM secret_keys WHERE id = ?",
@@ -165,6 +182,7 @@ TABLES: Final[Mapping[str, TableSql]] = {
         to_key=_single,
     ),
     "signing_keys": TableSql(
+        columns=SIGNING_KEY_COLUMNS,
         select=f"SELECT {SIGNING_KEY_COLUMNS} FROM signing_keys WHERE id IN (SELECT value FROM json_each(?))",
         upsert=f"INSERT OR REPLACE INTO signing_keys ({SIGNING_KEY_COLUMNS}) VALUES (?, ?, ?)",
         delete="DELETE FROM signing_keys WHERE id = ?",
@@ -173,6 +191,7 @@ TABLES: Final[Mapping[str, TableSql]] = {
         to_key=_single,
     ),
     "secrets": TableSql(
+        columns="name, value",
         select="SELECT name, value FROM secrets WHERE name IN (SELECT value FROM json_each(?))",
         upsert="INSERT OR REPLACE INTO secrets (name, value) VALUES (?, ?)",
         delete="DELETE FROM secrets WHERE name = ?",
@@ -182,3 +201,17 @@ TABLES: Final[Mapping[str, TableSql]] = {
     ),
 }
 """By the names of a transaction's tables, in the order in which they are written."""
+
+
+def table_statements(name: str, table: Table[Any, Any]) -> Sequence[Statement]:
+    """Return what writes the changed rows of a draft's table."""
+    if not table.changed:
+        return ()
+    sql, loaded = TABLES[name], table.loaded
+    gone = [
+        sql.to_key(key)
+        for key, row in table.changed.items()
+        if row is None or ((before := loaded.get(key)) is not None and sql.is_another(before, row))
+    ]
+    rows = [sql.to_row(key, row) for key, row in table.changed.items() if row is not None]
+    return Statement(sql.delete, gone), Statement(sql.upsert, rows)

@@ -4,7 +4,8 @@ None has a deserializer: what it raised would tell the client nothing, so bodies
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -13,9 +14,10 @@ import grpc
 
 from usermeta_server.admission.admission import Admission
 from usermeta_server.admission.call import Call, current_call
-from usermeta_server.admission.settle import is_cancelled_by_caller, settle
+from usermeta_server.admission.settle import CallerLeftError, has_left, settle
 from usermeta_server.errors import UsermetaError
-from usermeta_server.services.rpc import Method, Unary, serialize
+from usermeta_server.services.encoded import serialize
+from usermeta_server.services.rpc import Method, Unary
 from usermeta_server.services.streams import Responses
 from usermeta_server.status import to_status
 
@@ -29,11 +31,11 @@ async def abort(context: Context, code: grpc.StatusCode, text: str, trailers: Tr
 
     gRPC keeps the exception of `abort` with the call, and raises it again itself. Its traceback is a way from the call
     to this frame and back, which would keep the call, and its place among the connection's streams, until garbage is
-    looked for.
+    looked for. Where the client has left meanwhile there is nobody to tell, and gRPC says so by an error of its own.
     """
     try:
         await context.abort(code, text, trailers)
-    except grpc.aio.AbortError as aborted:
+    except (grpc.aio.AbortError, grpc.aio.InternalError) as aborted:
         aborted.__traceback__ = None
 
 
@@ -51,17 +53,30 @@ def peer_of(context: Context) -> str:
 
 
 class _Responses:
-    """Where the responses of a call that streams go."""
+    """Where the responses of a call that streams go; gRPC says by an error of its own that a client leaves."""
 
-    __slots__ = ("_context", "send")
+    __slots__ = ("_context",)
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.send = context.write
 
     async def begin(self) -> None:
         """Send the headers."""
-        await self._context.send_initial_metadata(())
+        with _client_there():
+            await self._context.send_initial_metadata(())
+
+    async def send(self, response: bytes) -> None:
+        """Send a response."""
+        with _client_there():
+            await self._context.write(response)
+
+
+@contextmanager
+def _client_there() -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.InternalError as error:
+        raise CallerLeftError from error
 
 
 def handler_of(method: Method, admission: Admission) -> Handler:
@@ -120,9 +135,9 @@ def open_handler(
     async def handle(request: object, context: Context) -> object:
         try:
             return await behaviour(parse(request), context)
-        except (Exception, asyncio.CancelledError) as error:
-            if is_cancelled_by_caller(error):
-                raise
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
+            if isinstance(error, grpc.aio.InternalError) or has_left(error):
+                raise asyncio.CancelledError from None
             await refuse(context, settle(error, method))
             return None
 

@@ -6,59 +6,58 @@ import os
 import sqlite3
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiosqlite
 
 from usermeta_server.model import User
-from usermeta_server.store.base import ScanLimitError
-from usermeta_server.store.condition import Condition
-from usermeta_server.store.query import DocumentPath, Predicate, UserQuery
-from usermeta_server.store.sqlite.queries import Queries, Statement
+from usermeta_server.store.contract import ScanLimitError
+from usermeta_server.store.engine import Indexes
+from usermeta_server.store.predicates import Predicate, UserQuery
+from usermeta_server.store.sqlite.indexes import ready
+from usermeta_server.store.sqlite.selects import Select, Selects
 from usermeta_server.store.sqlite.tables import Row, user_from_row
 
 _AGAIN: Final = 0.05
 """Seconds after which a statement that is to end is told so again."""
 
 
-class Search:
+class SearchPool:
     """Runs queries for users."""
 
-    def __init__(self, connections: Sequence[aiosqlite.Connection], limit: float, condition: Condition) -> None:
+    def __init__(self, connections: Sequence[aiosqlite.Connection], limit: float) -> None:
         """Run as many queries at once as there are connections, each for up to `limit` seconds."""
         self._connections = connections
-        self._condition = condition
         self._limit = limit
         self._free: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         for connection in connections:
             self._free.put_nowait(connection)
-        self._indexes: Mapping[DocumentPath, int] = {}
 
-    def use(self, indexes: Mapping[DocumentPath, int]) -> None:
-        """Use these indexes from now on."""
-        self._indexes = indexes
-
-    async def page(self, query: UserQuery) -> Sequence[User]:
-        """See `Store.find_users`."""
+    async def page(self, query: UserQuery, indexes: Indexes) -> Sequence[User]:
+        """See `Engine.find`."""
         rows = await self._find(
-            lambda queries: None if queries.is_settled(query) else queries.probe(query.predicate),
-            lambda queries, counts: queries.page(query, counts),
+            indexes,
+            lambda selects: None if selects.is_settled(query) else selects.probe(query.predicate),
+            lambda selects, counts: selects.page(query, counts),
         )
         return [user_from_row(row) for row in rows]
 
-    async def count(self, predicate: Predicate) -> int:
-        """See `Store.count_users`."""
+    async def count(self, predicate: Predicate, indexes: Indexes) -> int:
+        """See `Engine.count`."""
         ((count,),) = await self._find(
-            lambda queries: queries.probe(predicate), lambda queries, counts: queries.count(predicate, counts)
+            indexes,
+            lambda selects: selects.probe(predicate),
+            lambda selects, counts: selects.count(predicate, counts),
         )
         return int(count)
 
     async def _find(
         self,
-        write_probe: Callable[[Queries], Statement | None],
-        write: Callable[[Queries, Sequence[int]], Statement],
+        indexes: Indexes,
+        write_probe: Callable[[Selects], Select | None],
+        write: Callable[[Selects, Sequence[int]], Select],
     ) -> Iterable[Row]:
         """Return the rows of the statement that is written by the counts of a probe, if there is one to ask.
 
@@ -66,12 +65,12 @@ class Search:
         """
         async with self._connection() as connection:
             while True:
-                indexes = self._indexes
-                queries = Queries(indexes)
-                probe = write_probe(queries)
+                used = ready(indexes())
+                selects = Selects(used)
+                probe = write_probe(selects)
                 counts = () if probe is None else next(iter(await self._run(connection, probe)))
-                rows = await self._run(connection, write(queries, counts))
-                if indexes.items() <= self._indexes.items():
+                rows = await self._run(connection, write(selects, counts))
+                if used.items() <= ready(indexes()).items():
                     return rows
 
     @asynccontextmanager
@@ -82,7 +81,7 @@ class Search:
         finally:
             self._free.put_nowait(connection)
 
-    async def _run(self, connection: aiosqlite.Connection, statement: Statement) -> Iterable[Row]:
+    async def _run(self, connection: aiosqlite.Connection, statement: Select) -> Iterable[Row]:
         running: asyncio.Future[Any] = asyncio.ensure_future(
             connection.execute_fetchall(statement.sql, dict(statement.parameters))
         )
@@ -99,9 +98,7 @@ class Search:
         except sqlite3.OperationalError as error:
             if "interrupted" in str(error):
                 raise ScanLimitError from error
-            raise self._condition.met(error, "a search") from error
-        except (sqlite3.Error, ValueError) as error:  # aiosqlite raises ValueError once it is closed
-            raise self._condition.met(error, "a search") from error
+            raise
         return rows
 
     async def close(self) -> None:

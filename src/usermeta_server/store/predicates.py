@@ -10,8 +10,8 @@ from enum import StrEnum, unique
 from typing import Final, NamedTuple, TypeAlias
 
 from usermeta_server.model import Document, IdentifierKind
-from usermeta_server.store.values import SortValue
 from usermeta_server.unicode import fold, fold_email_address
+from usermeta_server.values import SortValue
 
 Scalar: TypeAlias = bool | int | float | str | None
 """A value to compare with: numbers in normal form and within ±2**53, times in integer microseconds since the epoch."""

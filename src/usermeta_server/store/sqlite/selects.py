@@ -1,4 +1,4 @@
-"""Queries for users: a predicate, an order and a place in it become one statement, with the best way to its users.
+"""Selects for users: a predicate, an order and a place in it become one statement, with the best way to its users.
 
 The ways, from the best:
 
@@ -21,8 +21,9 @@ from typing import Final, NamedTuple
 import orjson
 
 from usermeta_server.model import User
-from usermeta_server.store import query as q
-from usermeta_server.store.sqlite.access import (
+from usermeta_server.store import predicates as q
+from usermeta_server.store.index_entries import entries
+from usermeta_server.store.sqlite.access_paths import (
     SCAN,
     Access,
     Lookup,
@@ -32,27 +33,27 @@ from usermeta_server.store.sqlite.access import (
 )
 from usermeta_server.store.sqlite.conditions import Conditions, SqlValue, key_of
 from usermeta_server.store.sqlite.tables import USER_COLUMNS
-from usermeta_server.store.values import Rank, SortValue, entries
+from usermeta_server.values import Rank, SortValue
 
 FEW: Final = 4096
 """How many users may be found and sorted for a page rather than walking an index in the page's order."""
 
 
-class Statement(NamedTuple):
-    """SQL and the values that it binds by name. The connection must have the `FOLDS` (`refold.add_folds`)."""
+class Select(NamedTuple):
+    """A SELECT: SQL and the values that it binds by name. The connection must have the `FOLDS` (`refold.add_folds`)."""
 
     sql: str
     parameters: Mapping[str, SqlValue]
 
 
-class Queries:
-    """Writes statements that use a set of indexes."""
+class Selects:
+    """Writes SELECTs that use a set of indexes."""
 
     def __init__(self, indexes: Mapping[q.DocumentPath, int] | None = None) -> None:
         """Use these indexes: by path the id of each that is complete."""
         self._indexes = indexes or {}
 
-    def probe(self, predicate: q.Predicate) -> Statement | None:
+    def probe(self, predicate: q.Predicate) -> Select | None:
         """Return the statement whose one row counts the users of each conjunct that an index serves; `None` if none."""
         conditions = Conditions()
         counts = []
@@ -61,14 +62,14 @@ class Queries:
             where = " AND ".join(way.conditions(conditions))
             some = f"SELECT 1 FROM {way.access.table} WHERE {where} LIMIT {FEW + 1}"
             counts.append(f"(SELECT count(*) FROM ({some}))")
-        return Statement(f"SELECT {', '.join(counts)}", conditions.parameters) if counts else None
+        return Select(f"SELECT {', '.join(counts)}", conditions.parameters) if counts else None
 
     def is_settled(self, query: q.UserQuery) -> bool:
         """Tell whether a page's way is the same whatever `probe` counts: only one index helps, and it is in order."""
         lookups = self._lookups(query.predicate)
         return not query.order.keys and [each.exact for each in lookups.values()] == [True]
 
-    def page(self, query: q.UserQuery, counts: Sequence[int] = ()) -> Statement:
+    def page(self, query: q.UserQuery, counts: Sequence[int] = ()) -> Select:
         """Return the statement of a page; its rows are of `USER_COLUMNS`, in order.
 
         Args:
@@ -77,7 +78,7 @@ class Queries:
         """
         return _Page(query, self._way(query, counts)).statement()
 
-    def count(self, predicate: q.Predicate, counts: Sequence[int] = ()) -> Statement:
+    def count(self, predicate: q.Predicate, counts: Sequence[int] = ()) -> Select:
         """Return the statement whose one row is the number of users; see `page` for its arguments."""
         found = _counted(self._lookups(predicate), counts)
         way = _through(min(found)) if found else _Way(SCAN)
@@ -85,7 +86,7 @@ class Queries:
         rest = _rest(predicate, way)
         table = way.access.with_users if rest else way.access.table
         where = " AND ".join([*way.conditions(conditions), conditions.predicate(q.Conjunction(rest))])
-        return Statement(f"SELECT count(*) FROM {table} WHERE {where}", conditions.parameters)
+        return Select(f"SELECT count(*) FROM {table} WHERE {where}", conditions.parameters)
 
     def _lookups(self, predicate: q.Predicate) -> dict[int, Lookup]:
         """Return those conjuncts that an index serves, by their places."""
@@ -170,7 +171,7 @@ class _Page:
         self._way = way
         self._conditions = Conditions()
 
-    def statement(self) -> Statement:
+    def statement(self) -> Select:
         """Return the statement: the ids of the page first, then the users, so that no sorting carries documents."""
         keys = self._keys()
         columns = ", ".join(f"{key.expression} AS k{place}" for place, key in enumerate(keys))
@@ -183,7 +184,7 @@ class _Page:
             f"SELECT {USER_COLUMNS} FROM ({ids}) AS page"
             f" CROSS JOIN users ON users.id = page.k{len(keys) - 1} ORDER BY {order}"
         )
-        return Statement(sql, self._conditions.parameters)
+        return Select(sql, self._conditions.parameters)
 
     def _keys(self) -> list[_Key]:
         order, after = self._query.order, self._query.after

@@ -1,10 +1,12 @@
-"""Values in documents: how a path finds them, how they are ordered across types, what an index keeps of them."""
+"""JSON values: their types, how a path of keys finds them, how they are ordered across types."""
 
 from collections.abc import Iterator, Sequence
 from enum import Enum, IntEnum, unique
 from typing import Final, NamedTuple, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+JsonObject: TypeAlias = dict[str, Json]
+Container: TypeAlias = dict[str, Json] | list[Json]
 
 
 class Missing(Enum):
@@ -14,7 +16,7 @@ class Missing(Enum):
 
 
 MISSING: Final = Missing.MISSING
-"""Stands for what a path does not find: null is a value."""
+"""Stands for a value that is not there: null is one."""
 
 Value: TypeAlias = "Json | Missing"
 """What a path finds."""
@@ -80,31 +82,3 @@ def members(value: Json) -> Iterator[Json]:
         yield from value
     else:
         yield value
-
-
-@unique
-class Part(IntEnum):
-    """Which of an index's entries: a user has one `VALUE` and any number of `MEMBER`s."""
-
-    VALUE = 0
-    MEMBER = 1
-
-
-class Entry(NamedTuple):
-    """What an index keeps of a user's value at its path."""
-
-    part: Part
-    value: SortValue
-
-
-def entries(document: Json, keys: Sequence[str]) -> set[Entry]:
-    """Return what an index of a path keeps of a user: its value, missing too, and the scalars that `:` finds there.
-
-    A scalar value is not repeated among the members.
-    """
-    value = resolve(document, keys)
-    kept = {Entry(Part.VALUE, sort_value(value))}
-    if value is MISSING or isinstance(value, list | dict):
-        contained = (member for each in reach(document, keys) for member in members(each))
-        kept |= {Entry(Part.MEMBER, sort_value(each)) for each in contained if not isinstance(each, list | dict)}
-    return kept

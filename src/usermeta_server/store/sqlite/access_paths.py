@@ -5,9 +5,9 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from usermeta_server.model import IdentifierKind
-from usermeta_server.store import query as q
+from usermeta_server.store import predicates as q
 from usermeta_server.store.sqlite.conditions import Conditions, SqlValue, key_of
-from usermeta_server.store.values import Rank, SortValue, sort_value
+from usermeta_server.values import Rank, SortValue, sort_value
 
 
 class Access(NamedTuple):

@@ -1,13 +1,14 @@
-"""The history of users in SQLite: how changes are written, read, erased and trimmed."""
+"""The log of changes in SQLite: how changes are written, read, erased and trimmed. A position is the row's id."""
 
 from collections.abc import Sequence
 from typing import Final
 
 import orjson
 
-from usermeta_server.model import Actor, Change, ChangeKind, User
-from usermeta_server.store.sqlite.batch import Statement
-from usermeta_server.store.sqlite.tables import Row
+from usermeta_server.ids import random_bytes
+from usermeta_server.model import Actor, Change, ChangeKind, Position, User
+from usermeta_server.store.contract import Erasure
+from usermeta_server.store.sqlite.tables import Row, Statement
 
 _COLUMNS: Final = (
     "id, nonce, time, user_id, kind, audience, principal, request_id, parts, previous, state, erased, last"
@@ -40,14 +41,15 @@ DROP_SIGN_UPS: Final = """
 """
 """Takes an external id and the version of the erasure: what somebody began under it would bring them back."""
 
-FORGET_REQUESTS_OF: Final = """
+FORGET_REQUESTS_BY: Final = "DELETE FROM requests WHERE principal = ? AND version < ?"
+"""Takes a principal and the version of the erasure: what they asked for."""
+
+FORGET_REQUESTS_OF_HOLDER: Final = """
     DELETE FROM requests
-    WHERE (
-        principal IN ('user:' || ?1, 'identity:' || ?2)
-        OR principal IN (SELECT 'sign_up:' || id FROM sign_ups WHERE created_user_id = ?1 AND created_user_id != '')
-    ) AND version < ?3
+    WHERE principal IN (SELECT 'sign_up:' || id FROM sign_ups WHERE created_user_id = ? AND created_user_id != '')
+        AND version < ?
 """
-"""Takes the id and the external id of the user to erase, and the version of the erasure: what they asked for."""
+"""Takes the id of the user to erase and the version of the erasure: what whoever signed up as them asked for."""
 
 FORGET_REQUESTS_ABOUT: Final = """
     DELETE FROM requests WHERE number IN (SELECT number FROM request_users WHERE user_id = ?) AND version < ?
@@ -72,7 +74,7 @@ NEWEST: Final = """
 """
 """The version that was given out last, and the time of the last change: later ones are not before it."""
 
-FIND: Final = f"{_SELECT} WHERE c.id = ?"
+FIND: Final = f"{_SELECT} WHERE c.id = ? AND c.user_id = ?"
 
 AFTER: Final = f"{_SELECT} WHERE c.id > ? ORDER BY c.id LIMIT ?"
 
@@ -88,7 +90,7 @@ OF_USER: Final = f"""
     {_SELECT} JOIN chain ON c.id = chain.id ORDER BY c.id DESC
 """
 
-NEWEST_OF_USER: Final = """
+CHAIN_OF_USER: Final = """
     SELECT coalesce(
         (SELECT version FROM users WHERE id = :user_id),
         (SELECT change_id FROM erased_users WHERE user_id = :user_id)
@@ -115,30 +117,32 @@ MARK_TRIMMED: Final = "INSERT OR IGNORE INTO state (name, value) VALUES ('trimme
 """From then on history does not begin at its beginning."""
 
 IS_KEPT: Final = """
-    SELECT CASE WHEN :change_id = 0
+    SELECT CASE WHEN :sequence = 0
         THEN NOT EXISTS (SELECT 1 FROM state WHERE name = 'trimmed')
-        ELSE EXISTS (SELECT 1 FROM changes WHERE id = :change_id AND nonce = :nonce)
+        ELSE EXISTS (SELECT 1 FROM changes WHERE id = :sequence AND nonce = :nonce)
     END
 """
 
 
-def statements(changes: Sequence[Change]) -> list[Statement]:
-    """Return what writes changes, and what erases and forgets what they say is gone."""
+def placed(change: Change) -> Change:
+    """Return a change that is about to be committed with its position: its id orders the changes of all users."""
+    # Half the cost of _replace, for every write.
+    return Change(Position(change.id, random_bytes(8)), *change[1:])
+
+
+def statements(changes: Sequence[Change], erasures: Sequence[Erasure]) -> list[Statement]:
+    """Return what writes changes, and what then forgets what is to be erased."""
     written = Statement(INSERT, [_row_of(change) for change in changes])
-    gone = [(each.before, each.id) for each in changes if each.before and each.kind is ChangeKind.DELETED]
-    renamed = [(each.before, each.id) for each in changes if each.before and "external_id" in each.parts]
-    if not gone and not renamed:
+    if not erasures:
         return [written]
-    forgotten = [
-        *((user.id, user.external_id, version) for user, version in gone),
-        *(("", user.external_id, version) for user, version in renamed),
-    ]
+    gone = [(each.user, each.version) for each in erasures if each.user is not None]
     return [
         written,
         Statement(ERASE, [(user.version,) for user, _ in gone]),
+        Statement(FORGET_REQUESTS_OF_HOLDER, [(user.id, version) for user, version in gone]),
         Statement(ERASE_SIGN_UPS, [(user.id,) for user, _ in gone]),
-        Statement(DROP_SIGN_UPS, [(user.external_id, version) for user, version in gone if user.external_id]),
-        Statement(FORGET_REQUESTS_OF, forgotten),
+        Statement(DROP_SIGN_UPS, [(each.external_id, each.version) for each in erasures if each.external_id]),
+        Statement(FORGET_REQUESTS_BY, [(name, each.version) for each in erasures for name in each.principals]),
         Statement(FORGET_REQUESTS_ABOUT, [(user.id, version) for user, version in gone]),
         Statement(MARK_ERASED, [(user.id, version) for user, version in gone]),
     ]
@@ -147,8 +151,7 @@ def statements(changes: Sequence[Change]) -> list[Statement]:
 def _row_of(change: Change) -> Row:
     """Return the row that a change is kept as; of an erased user it says nothing."""
     return (
-        change.id,
-        change.nonce,
+        *change.position,
         change.time,
         change.user_id,
         change.kind,
@@ -166,8 +169,8 @@ def change_from_row(row: Row) -> Change:
     """Make a change of a row that `FIND`, `AFTER` or `OF_USER` selected."""
     change_id, nonce, time, user_id, kind, audience, principal, request_id, parts, before, after, *rest = row
     return Change(
+        Position(change_id, nonce),
         change_id,
-        nonce,
         time,
         user_id,
         ChangeKind(kind),

@@ -1,15 +1,15 @@
-"""Plain evaluation of a predicate: compiled to closures once, then asked of one user after the other."""
+"""Predicates and orders in plain Python: compiled to closures once, then asked of one user after the other."""
 
 import operator
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import orjson
 
-from usermeta_server.core.documents import Json
 from usermeta_server.model import Document, User
-from usermeta_server.store import query as q
-from usermeta_server.store.values import Value, members, reach, resolve
+from usermeta_server.store import predicates as q
+from usermeta_server.values import Json, Rank, SortValue, Value, members, reach, resolve, sort_value
 
 Documents: TypeAlias = dict[Document, Json]
 Test: TypeAlias = Callable[[User, Documents], bool]
@@ -119,3 +119,51 @@ def _pattern_test(pattern: q.Pattern) -> ValueTest:
     if pattern.open_start:
         return lambda found: isinstance(found, str) and found.endswith(text)
     return lambda found: isinstance(found, str) and found.startswith(text)
+
+
+def place_of(order: q.Order) -> Callable[[User], q.Place]:
+    """Return a function that says where in an order a user is."""
+    values = [_value_of(key.target) for key in order.keys]
+    return lambda user: q.Place(tuple(value(user) for value in values), user.id)
+
+
+def _value_of(target: q.Target) -> Callable[[User], SortValue]:
+    if isinstance(target, q.DocumentPath):
+        document, keys = target.document, target.keys
+        return lambda user: sort_value(resolve(orjson.loads(user.document(document)), keys))
+    name, fold = target.name, target.fold
+    return lambda user: _field_value(getattr(user, name), fold)
+
+
+def _field_value(value: str | int, fold: q.Fold | None) -> SortValue:
+    """Return what a field's value is ordered by; one that is true or false is kept, and ordered, as 1 or 0."""
+    if isinstance(value, str):
+        return SortValue(Rank.STRING, fold(value) if fold else value)
+    return SortValue(Rank.NUMBER, int(value))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reversed:
+    """A value that sorts in reverse; `sorted` asks for nothing but `<` and `==`."""
+
+    value: SortValue | str
+
+    def __lt__(self, other: "_Reversed") -> bool:
+        return other.value < self.value  # type: ignore[operator]  # both are sort values, or both ids
+
+
+def place_key(order: q.Order) -> Callable[[q.Place], Any]:
+    """Return a function by which `sorted` puts places in an order."""
+    descending = [*(key.descending for key in order.keys), order.id_descending]
+
+    def key(place: q.Place) -> tuple[object, ...]:
+        parts: list[SortValue | str] = [*place.values, place.user_id]
+        return tuple(_Reversed(part) if reverse else part for part, reverse in zip(parts, descending, strict=True))
+
+    return key
+
+
+def sort_key(order: q.Order) -> Callable[[User], Any]:
+    """Return a function by which `sorted` puts users in an order."""
+    place, key = place_of(order), place_key(order)
+    return lambda user: key(place(user))
