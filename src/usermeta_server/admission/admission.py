@@ -10,7 +10,7 @@ from usermeta_server.admission.call import Call, Forwarded
 from usermeta_server.admission.drain import Drain
 from usermeta_server.admission.limits import Lane, Limits
 from usermeta_server.admission.observers import EndedCall, Observers
-from usermeta_server.admission.settle import is_cancelled_by_caller, settle
+from usermeta_server.admission.settle import has_left, settle
 from usermeta_server.caller import Audience, Caller, Principal, PrincipalKind
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.lru import LruMap
@@ -148,7 +148,7 @@ class Admission:
             self._credentials.check(call.caller.principal)
             response = await handle(body, call)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
-            if is_cancelled_by_caller(error):
+            if has_left(error):
                 self._end(call, "CANCELLED", None)
                 raise asyncio.CancelledError from None
             told = settle(error, call.caller.method)

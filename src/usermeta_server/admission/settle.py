@@ -26,14 +26,11 @@ def settle(error: BaseException, method: str) -> UsermetaError:
 
 
 class CallerLeftError(Exception):
-    """A response cannot be sent, for the caller is gone: the transport is about to end the call's task."""
+    """A transport cannot send to a caller any more, and is about to cancel the call."""
 
 
-def is_cancelled_by_caller(error: BaseException) -> bool:
-    """Tell whether the transport ended a call's task, or is about to.
-
-    A cancellation that its handler raised is a fault of ours.
-    """
+def has_left(error: BaseException) -> bool:
+    """Tell whether an error means that the caller has left; a cancellation that a handler raised is a fault of ours."""
     if isinstance(error, CallerLeftError):
         return True
     task = asyncio.current_task()

@@ -80,13 +80,21 @@ def _no_peer() -> str:
     return ""
 
 
+Send: TypeAlias = Callable[[bytes], Awaitable[None]]
+"""Where one response goes."""
+
+
 class _Responses(NamedTuple):
     """Where the responses of a call that streams go."""
 
-    send: _Send
+    put: Send
 
     async def begin(self) -> None:
         """Do nothing: nobody waits for headers here."""
+
+    async def send(self, response: bytes) -> None:
+        """Put a response where the caller takes it from."""
+        await self.put(response)
 
 
 class _LocalChannel:

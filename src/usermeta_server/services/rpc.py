@@ -81,14 +81,13 @@ def _method(method: MethodDescriptor, behaviour: Callable[..., Awaitable[Any]]) 
         return serialize(await behaviour(read(body, call), call.caller))
 
     async def stream(responses: Responses, body: bytes, call: Call) -> None:
+        async def send(response: Encoded[Any]) -> None:
+            await responses.send(response.data)
+
         request = read(body, call)
         # On its own: were a stream ended while its first response is on the way, its beginning would be sent again
         # with the end, and the call would hang.
         await responses.begin()
-
-        async def send(response: Message | Encoded[Any]) -> None:
-            await responses.send(serialize(response))
-
         await behaviour(request, call.caller, send)
 
     return Streaming(stream) if method.server_streaming else Unary(unary)

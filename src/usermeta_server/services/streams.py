@@ -23,7 +23,7 @@ class Responses(Protocol):
         ...
 
     async def send(self, response: bytes) -> None:
-        """Send a response; returns when the client has room for it; raises CallerLeftError."""
+        """Send one response; return when the client has room for it."""
         ...
 
 

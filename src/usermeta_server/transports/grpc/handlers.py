@@ -4,7 +4,8 @@ None has a deserializer: what it raised would tell the client nothing, so bodies
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -13,7 +14,7 @@ import grpc
 
 from usermeta_server.admission.admission import Admission
 from usermeta_server.admission.call import Call, current_call
-from usermeta_server.admission.settle import CallerLeftError, is_cancelled_by_caller, settle
+from usermeta_server.admission.settle import CallerLeftError, has_left, settle
 from usermeta_server.errors import UsermetaError
 from usermeta_server.services.encoded import serialize
 from usermeta_server.services.rpc import Method, Unary
@@ -52,7 +53,7 @@ def peer_of(context: Context) -> str:
 
 
 class _Responses:
-    """Where the responses of a call that streams go."""
+    """Where the responses of a call that streams go; gRPC says by an error of its own that a client leaves."""
 
     __slots__ = ("_context",)
 
@@ -61,17 +62,21 @@ class _Responses:
 
     async def begin(self) -> None:
         """Send the headers."""
-        try:
+        with _client_there():
             await self._context.send_initial_metadata(())
-        except grpc.aio.InternalError as error:
-            raise CallerLeftError from error
 
     async def send(self, response: bytes) -> None:
         """Send a response."""
-        try:
+        with _client_there():
             await self._context.write(response)
-        except grpc.aio.InternalError as error:
-            raise CallerLeftError from error
+
+
+@contextmanager
+def _client_there() -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.InternalError as error:
+        raise CallerLeftError from error
 
 
 def handler_of(method: Method, admission: Admission) -> Handler:
@@ -130,10 +135,8 @@ def open_handler(
     async def handle(request: object, context: Context) -> object:
         try:
             return await behaviour(parse(request), context)
-        except grpc.aio.InternalError:  # the client has left
-            raise asyncio.CancelledError from None
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost layer
-            if is_cancelled_by_caller(error):
+            if isinstance(error, grpc.aio.InternalError) or has_left(error):
                 raise asyncio.CancelledError from None
             await refuse(context, settle(error, method))
             return None

@@ -37,12 +37,13 @@ class Reflection:
 
     def _handler(self, name: str) -> "grpc.RpcMethodHandler[Any, Any]":
         stream = grpc.stream_stream_rpc_method_handler
-        return open_handler(f"/{name}/ServerReflectionInfo", stream, self._answer, _parsed)
+        return open_handler(f"/{name}/ServerReflectionInfo", stream, self._answer, aiter)
 
     async def _answer(self, requests: Any, context: Context) -> None:  # noqa: ANN401  # gRPC's iterator of requests
         with self._streams.taken():
-            async with aclosing(requests):
-                async for answer in self._servicer.ServerReflectionInfo(requests, context):
+            # gRPC's iterator refers to itself until it has ended: closed, it lets go of a call that fails.
+            async with aclosing(requests) as received:
+                async for answer in self._servicer.ServerReflectionInfo(_parsed(received), context):
                     await context.write(answer)
 
 
