@@ -29,8 +29,6 @@ from usermeta_server.store.sqlite.ownership import DatabaseOwnedError
 if TYPE_CHECKING:
     from usermeta.backend.v1.backend_service_pb2_grpc import BackendServiceAsyncStub  # only in the stubs
 
-_Send: TypeAlias = Callable[[bytes], Awaitable[None]]
-
 _BACKEND: Final = backend_service_pb2.DESCRIPTOR.services_by_name["BackendService"]
 
 
@@ -144,7 +142,7 @@ class _LocalChannel:
 
         return call
 
-    async def _carry_out(self, path: str, body: bytes, send: _Send | None = None) -> Any:  # noqa: ANN401  # as admission's
+    async def _carry_out(self, path: str, body: bytes, send: Send | None = None) -> Any:  # noqa: ANN401  # as admission's
         call = await self._admission.admit(path, (), time.perf_counter_ns())
         set_call(call)
         handle: Any = self._methods[path].handle

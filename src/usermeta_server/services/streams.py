@@ -19,7 +19,7 @@ class Responses(Protocol):
     """Where the responses of a call that streams go."""
 
     async def begin(self) -> None:
-        """Tell the client, before the first response, that the call is accepted; raises CallerLeftError."""
+        """Tell the client, before the first response, that the call is accepted."""
         ...
 
     async def send(self, response: bytes) -> None:

@@ -47,11 +47,9 @@ class Reflection:
                     await context.write(answer)
 
 
-async def _parsed(bodies: Any) -> AsyncIterator[ServerReflectionRequest]:  # noqa: ANN401  # gRPC's iterator of requests
-    # It refers to itself until it has ended: closed, it lets go of a call that fails.
-    async with aclosing(aiter(bodies)) as received:
-        async for body in received:
-            yield parsed(ServerReflectionRequest.FromString, body)
+async def _parsed(bodies: AsyncIterator[bytes]) -> AsyncIterator[ServerReflectionRequest]:
+    async for body in bodies:
+        yield parsed(ServerReflectionRequest.FromString, body)
 
 
 class _Pool:
