@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf import descriptor_pool, text_format
@@ -14,6 +14,8 @@ from grpc_reflection.v1alpha.reflection_pb2 import DESCRIPTOR, ServerReflectionR
 from usermeta_server.services.rpc import parsed
 from usermeta_server.transports.grpc.handlers import Context, open_handler
 from usermeta_server.transports.grpc.open_streams import OpenStreams
+
+T = TypeVar("T")
 
 V1ALPHA: Final = reflection.SERVICE_NAME
 V1: Final = V1ALPHA.replace("v1alpha", "v1")
@@ -37,14 +39,19 @@ class Reflection:
 
     def _handler(self, name: str) -> "grpc.RpcMethodHandler[Any, Any]":
         stream = grpc.stream_stream_rpc_method_handler
-        return open_handler(f"/{name}/ServerReflectionInfo", stream, self._answer, aiter)
+        return open_handler(f"/{name}/ServerReflectionInfo", stream, self._answer, _unread)
 
     async def _answer(self, requests: Any, context: Context) -> None:  # noqa: ANN401  # gRPC's iterator of requests
         with self._streams.taken():
             # gRPC's iterator refers to itself until it has ended: closed, it lets go of a call that fails.
-            async with aclosing(requests) as received:
+            async with aclosing(aiter(requests)) as received:
                 async for answer in self._servicer.ServerReflectionInfo(_parsed(received), context):
                     await context.write(answer)
+
+
+def _unread(requests: T) -> T:
+    """Return a stream of requests as it is: its iterator is made only where it is closed."""
+    return requests
 
 
 async def _parsed(bodies: AsyncIterator[bytes]) -> AsyncIterator[ServerReflectionRequest]:
