@@ -1,13 +1,15 @@
 """`usermeta keys` and `usermeta token`, on a store that nobody owns and through a running server."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from tests.cli.processes import Ended, Running, Shell, run, served
+from tests.cli.processes import COMMAND, Ended, Running, Shell, environment, run, served
+from tests.support import DEADLINE
 from usermeta.backend.v1 import backend_service_pb2 as pb
 from usermeta.backend.v1.secret_key_pb2 import Scope, SecretKey
 from usermeta_server.cli.keys import _default_scope
@@ -103,6 +105,21 @@ def test_a_command_that_fails_says_why_on_standard_error(
     assert (ended.code, ended.out) == (code, "")
     assert text in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    run(tmp_path, "keys", "create", "a key")
+    ended = subprocess.run(  # noqa: S603  # no shell of the user's
+        ["/bin/sh", "-c", 'exec "$@" >/dev/full', "", *COMMAND, "keys", "list"],
+        cwd=tmp_path,
+        env=environment(tmp_path, {}),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    said = Ended(ended.returncode, "", ended.stderr).said
+    assert (ended.returncode, said) == (1, "usermeta: reading or writing: No space left on device\n")
 
 
 # Through a running server

@@ -80,6 +80,8 @@ def main() -> None:
         code = ExitCode.BROKEN_OFF
         # Python flushes once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        code = _told(f"{error.filename or 'reading or writing'}: {error.strerror or error}", ExitCode.FAULT)
     except Exception as error:  # noqa: BLE001  # the outermost layer
         code = _told(f"a fault of this program: {type(error).__name__}: {error}", ExitCode.FAULT)
     if code:
