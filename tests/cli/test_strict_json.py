@@ -61,6 +61,12 @@ WRONG_USERS = [
     ('{"metadata_etags": {"publicMetadata": "x", "public_metadata": "x"}}', "in two spellings"),
     ('{"nothing": 1}', "User has no field 'nothing'"),
     ('{"metadata_etags": {"nothing": 1}}', "MetadataEtags has no field 'nothing'"),
+    ('{"username": 5}', "the field 'username' must be a text"),
+    ('{"firstName": {"a": 1}}', "the field 'firstName' must be a text"),
+    ('{"banned": "yes"}', "the field 'banned' must be true or false"),
+    ('{"public_metadata": 5}', "the field 'public_metadata' must be an object"),
+    ('{"metadata_etags": []}', "the field 'metadata_etags' must be an object"),
+    ('{"create_time": 1}', "the field 'create_time' must be a time"),
     ("[]", "not a JSON object"),
 ]
 

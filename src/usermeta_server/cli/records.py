@@ -1,10 +1,10 @@
 """Users between messages and JSON, and found page by page: what the commands about users share."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -57,7 +57,7 @@ def from_line(line: bytes) -> User:
 
 
 def _check_fields(record: JsonObject, message: Descriptor) -> None:
-    """Check that each member is a field of a message, and that none is there in both of its spellings."""
+    """Check that each member is a field of a message, of its kind, and that none is there in both of its spellings."""
     names = {spelling: field for field in message.fields for spelling in (field.name, field.json_name)}
     seen: set[str] = set()
     for key, value in record.items():
@@ -67,8 +67,21 @@ def _check_fields(record: JsonObject, message: Descriptor) -> None:
         if field.name in seen:
             raise ValueError(f"the field {field.name!r} is there in two spellings")
         seen.add(field.name)
+        kind, name = _KINDS[_TIME if field.message_type is Timestamp.DESCRIPTOR else field.type]
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(f"the field {key!r} must be {name}")  # the line is wrong
         if isinstance(value, dict) and field.message_type and not field.message_type.full_name.startswith("google."):
             _check_fields(value, field.message_type)
+
+
+_TIME: Final = 0
+_KINDS: Final[Mapping[int, tuple[type, str]]] = {
+    FieldDescriptor.TYPE_STRING: (str, "a text"),
+    FieldDescriptor.TYPE_BOOL: (bool, "true or false"),
+    FieldDescriptor.TYPE_MESSAGE: (dict, "an object"),
+    _TIME: (str, "a time (RFC 3339)"),
+}
+"""What each type of field is in JSON, and what it is called."""
 
 
 async def find(
