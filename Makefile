@@ -6,6 +6,11 @@ VENV := .venv
 GEN := .venv-gen
 IMAGE := protos/usermeta.binpb
 ARGS ?=
+# Without what is about SQLite, and what looks at every code point.
+FAST := tests/admission tests/core tests/documents tests/query tests/store \
+	$(filter-out tests/test_unicode.py,$(wildcard tests/test_*.py))
+SLOW := $(addprefix tests/,query/test_plans.py query/test_robustness.py query/test_sql_equals_python.py \
+	store/test_disk.py store/test_refold.py store/test_schemas.py store/test_sqlite.py)
 CHECKS := fmt-check lint type gen-check proto-breaking test
 
 # Every locked package has a wheel: no compiler is needed, and nothing that is not in the lock is installed.
@@ -14,7 +19,7 @@ INSTALL_LOCKED = -m pip install $(PIP_FLAGS) --only-binary :all: --require-hashe
 INSTALL_PROJECT = -m pip install $(PIP_FLAGS) --no-index --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage check faults fmt fmt-check lint type gen gen-check unicode-table proto-breaking proto-image lock schema-dump bench bench-grpcio bench-instructions dev clean
+.PHONY: help run demo test test-fast coverage check faults fmt fmt-check lint type gen gen-check unicode-table proto-breaking proto-image lock schema-dump bench bench-grpcio bench-instructions dev clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -29,6 +34,9 @@ demo: $(VENV)/.run-installed ## Show what each audience sees of a user, on a tem
 
 test: dev ## Run the tests (options: make test ARGS="-k policy -x")
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+test-fast: dev ## Run the tests without a server and without SQLite, in seconds (options as for test)
+	@$(VENV)/bin/python -m pytest $(FAST) $(SLOW:%=--ignore=%) -k "not sqlite" $(ARGS)
 
 coverage: dev ## Run the tests and show the lines they miss
 	@$(VENV)/bin/python -m coverage run -m pytest $(ARGS)
