@@ -246,3 +246,10 @@ async def test_an_expired_request_is_swept_and_one_that_is_kept_is_not(full: Cor
     full.clock.turn(DAY - 1)
     assert [await full.store.sweep(), await full.store.sweep()] == [1, 0]
     assert await create_user(full, asked("2")) == second
+
+
+async def test_a_request_that_changed_nothing_of_an_erased_user_is_forgotten_too(full: Core) -> None:
+    await create_session(full, asked("1"))
+    await full.users.delete("user_1", "", INTENT)
+    await full.user("user_1")
+    assert await create_session(full, asked("1", b"other"))

@@ -374,3 +374,11 @@ async def test_erasing_a_user_empties_the_sign_up_that_it_was_and_ends_those_of_
     record = (await core.sign_ups.get(BACKEND_CALLER, first)).record
     assert (record.first_name, record.email_address, record.external_id) == ("", "", "")
     await refusal(core.sign_ups.get(BACKEND_CALLER, second), Reason.SIGN_UP_NOT_FOUND)
+
+
+async def test_what_is_missing_no_more_moves_the_etag_that_the_holder_is_shown(open_core: OpenCore) -> None:
+    async with open_core(sign_up_required=("external_id",)) as core:
+        sign_up_id, holder = await begun(core)
+        before = (await core.sign_ups.get(holder, sign_up_id)).record
+        after = (await update(core, BACKEND_CALLER, sign_up_id, external_id="idp|1")).record
+        assert after.visible_etag != before.visible_etag
