@@ -1,7 +1,8 @@
 """Contract: writes are serial, whole, durable, and in the order of their versions."""
 
 import asyncio
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Final
 
 import pytest
 
@@ -66,6 +67,21 @@ async def test_a_write_sees_earlier_ones_of_its_batch(open_store: OpenStore, mom
     """Of two writes that wait together the second sees the first."""
     async with open_store() as store:
         assert await at_once(store, moments, [counting("user_a"), counting("user_a")]) == [1, 2]
+
+
+ASKED_BY: Final[ContextVar[str]] = ContextVar("asked_by", default="")
+
+
+async def test_a_mutation_runs_in_the_context_of_who_queued_it(open_store: OpenStore) -> None:
+    """So a trace that began with a call goes on in its write, which another task makes."""
+    async with open_store() as store:
+
+        async def ask(name: str) -> str:
+            ASKED_BY.set(name)
+            return await store.write(Reads(), lambda _: ASKED_BY.get())
+
+        names = [f"caller {number}" for number in range(20)]
+        assert await soon(asyncio.gather(*(asyncio.create_task(ask(name)) for name in names))) == names
 
 
 @pytest.mark.parametrize("fails_at", [0, 1, 2])

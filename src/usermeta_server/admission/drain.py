@@ -47,8 +47,7 @@ class Drain:
 
     async def _none_under_way(self, deadline: float) -> None:
         now = asyncio.get_running_loop().time
-        # Looked at now and then, so that no call has to tell of its end.
-        while self.under_way and now() < deadline:  # noqa: ASYNC110
+        while self.under_way and now() < deadline:  # noqa: ASYNC110  # so that no call has to tell of its end
             await asyncio.sleep(_LOOK_SECONDS)
 
 

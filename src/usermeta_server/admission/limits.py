@@ -230,18 +230,13 @@ class Limits:
         """
         if lane.is_full:
             self._refuse(lane, _IN_FLIGHT_RETRY)
-        self.spend(lane, 1, now)
-
-    def spend(self, lane: Lane, tokens: float, now: int) -> None:
-        """Count as many calls as `tokens` into the rate of a lane; raises as `admit` does, and then counts none."""
-        rate = lane.rate
-        if not rate:
+        if not lane.rate:
             return
         lane.refill(now)
-        if lane.tokens < tokens:
-            self._refuse(lane, (tokens - lane.tokens) / rate)
+        if lane.tokens < 1:
+            self._refuse(lane, (1 - lane.tokens) / lane.rate)
         else:
-            lane.tokens -= tokens
+            lane.tokens -= 1
 
     def charge(self, lane: Lane, reason: Reason) -> None:
         """Count a refusal into the rate of a lane as what it costs; what is lacking has to be waited for."""

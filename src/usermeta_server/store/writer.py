@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any, Final, NamedTuple, TypeVar
 
 from usermeta_server.clock import Clock
+from usermeta_server.context import carried
 from usermeta_server.errors import Reason, UsermetaError
 from usermeta_server.store.condition import Condition
 from usermeta_server.store.contract import Committed, Draft, Mutation, Reads
@@ -78,7 +79,7 @@ class BatchWriter:
         if len(self._waiting) >= MAX_WAITING:
             raise UsermetaError(Reason.OVERLOADED)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(reads, mutation, dry_run, future))
+        self._waiting.append(_Waiting(reads, carried(mutation), dry_run, future))
         self._wake.set()
         return await future
 
